@@ -1,0 +1,42 @@
+"""cmcr: connect pretrained contrastive spaces without paired data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cmcr.config import ConnectConfig
+    from cmcr.encoders import load_encoder
+    from cmcr.errors import CmcrError
+    from cmcr.memory import Memory
+    from cmcr.modality import Modality
+    from cmcr.space import ConnectedSpace
+
+__version__ = "0.1.0"
+
+# Verbs live in modules of their own name (cmcr.connect.connect), nouns here; loaded on first use (PEP 562), so that `import cmcr` and `cmcr --help` load no torch.
+_HOME = {
+    "ConnectConfig": "cmcr.config",
+    "ConnectedSpace": "cmcr.space",
+    "CmcrError": "cmcr.errors",
+    "Memory": "cmcr.memory",
+    "Modality": "cmcr.modality",
+    "load_encoder": "cmcr.encoders",
+}
+
+__all__ = [
+    "CmcrError",
+    "ConnectConfig",
+    "ConnectedSpace",
+    "Memory",
+    "Modality",
+    "load_encoder",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'cmcr' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,187 @@
+"""``cmcr connect``: two memories in, a connected space out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cmcr import console
+from cmcr.config import ConnectConfig
+from cmcr.modality import Modality
+
+if TYPE_CHECKING:
+    from cmcr.connect import Connection
+    from cmcr.hooks import Log
+
+DEFAULTS = ConnectConfig()
+
+_BASICS, _LEARNING, _LOSSES, _PAIRING, _FREE = "Basics", "Learning", "Losses", "Pairing", "Training-free methods"
+
+
+def _option(name: str, flag: str, panel: str, text: str) -> Any:
+    return typer.Option(
+        flag, help=f"{text} (default: {getattr(DEFAULTS, name)})", rich_help_panel=panel, show_default=False
+    )
+
+
+def connect(
+    memory_a: Annotated[Path, typer.Argument(help="First memory; its encoder is the base.")],
+    memory_b: Annotated[Path, typer.Argument(help="Second memory.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The space folder to write.")],
+    via: Annotated[
+        Modality | None, typer.Option(help="The overlap, when both memories hold several modalities.")
+    ] = None,
+    outer_a: Annotated[Modality | None, typer.Option(help="What to recall from the first memory.")] = None,
+    outer_b: Annotated[Modality | None, typer.Option(help="What to recall from the second memory.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML recipe; flags win over it.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of pairs, metrics and checkpoint. (default: OUT.run)")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Drop another recipe's run and space.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    tensorboard: Annotated[Path | None, typer.Option(help="Also write TensorBoard logs into this folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    method: Annotated[
+        Literal["c-mcr", "linear", "route"] | None,
+        _option("method", "--method", _BASICS, "c-mcr trains projectors; linear and route are training-free."),
+    ] = None,
+    seed: Annotated[int | None, _option("seed", "--seed", _BASICS, "Seed of every random draw.")] = None,
+    projector: Annotated[
+        Literal["mlp", "half-mlp", "linear"] | None,
+        _option("projector", "--projector", _LEARNING, "Layers of the projectors."),
+    ] = None,
+    dim: Annotated[
+        int | None, _option("dim", "--dim", _LEARNING, "Components of the space; 0: the larger input.")
+    ] = None,
+    hidden: Annotated[int | None, _option("hidden", "--hidden", _LEARNING, "Hidden width; 0: twice --dim.")] = None,
+    init: Annotated[
+        Literal["default", "xavier", "identity"] | None, _option("init", "--init", _LEARNING, "Initial weights.")
+    ] = None,
+    batch_norm: Annotated[
+        Literal["joint", "separate"] | None,
+        _option("batch_norm", "--batch-norm", _LEARNING, "Overlap and pseudo rows in one BatchNorm pass or in two."),
+    ] = None,
+    epochs: Annotated[int | None, _option("epochs", "--epochs", _LEARNING, "Passes over the overlap.")] = None,
+    batch_size: Annotated[
+        int | None,
+        _option("batch_size", "--batch-size", _LEARNING, "Rows a step; 0: 10240, halved until --min-steps fit."),
+    ] = None,
+    min_steps: Annotated[
+        int | None, _option("min_steps", "--min-steps", _LEARNING, "Fewest steps of the automatic batch.")
+    ] = None,
+    lr: Annotated[float | None, _option("lr", "--lr", _LEARNING, "Peak learning rate.")] = None,
+    weight_decay: Annotated[
+        float | None, _option("weight_decay", "--weight-decay", _LEARNING, "Weight decay of AdamW.")
+    ] = None,
+    val_fraction: Annotated[
+        float | None, _option("val_fraction", "--val-fraction", _LEARNING, "Overlap held out to pick the checkpoint.")
+    ] = None,
+    tau: Annotated[float | None, _option("tau", "--tau", _LOSSES, "Temperature of the inter losses.")] = None,
+    tau_pseudo: Annotated[
+        float | None, _option("tau_pseudo", "--tau-pseudo", _LOSSES, "Temperature of the pseudo pair; 0: --tau.")
+    ] = None,
+    noise: Annotated[
+        float | None, _option("noise", "--noise", _LOSSES, "Variance per component of the completion noise.")
+    ] = None,
+    overlap_weight: Annotated[
+        float | None, _option("overlap_weight", "--overlap-weight", _LOSSES, "Weight of the overlap pair's InfoNCE.")
+    ] = None,
+    pseudo_weight: Annotated[
+        float | None, _option("pseudo_weight", "--pseudo-weight", _LOSSES, "Weight of the pseudo pair's InfoNCE.")
+    ] = None,
+    intra_weight: Annotated[
+        float | None, _option("intra_weight", "--lambda", _LOSSES, "Weight of the intra loss.")
+    ] = None,
+    intra: Annotated[
+        Literal["plain", "squared"] | None, _option("intra", "--intra", _LOSSES, "Distance of the intra loss.")
+    ] = None,
+    pairing: Annotated[
+        str | None, _option("pairing", "--pairing", _PAIRING, "full softmax over the memory, topk:K, or none.")
+    ] = None,
+    tau_memory: Annotated[
+        float | None, _option("tau_memory", "--tau-memory", _PAIRING, "Temperature of the softmax over a memory.")
+    ] = None,
+    renormalize: Annotated[
+        bool | None,
+        typer.Option(
+            "--renormalize/--no-renormalize",
+            help="Normalise recalled rows before the noise (default: no).",
+            rich_help_panel=_PAIRING,
+        ),
+    ] = None,
+    on: Annotated[
+        Literal["overlap", "pseudo"] | None, _option("on", "--on", _FREE, "Rows that linear is fitted on.")
+    ] = None,
+    center: Annotated[
+        bool | None,
+        typer.Option(
+            "--center/--no-center", help="Subtract each modality's mean first (default: yes).", rich_help_panel=_FREE
+        ),
+    ] = None,
+    ridge: Annotated[
+        float | None, _option("ridge", "--ridge", _FREE, "Relative ridge of linear; 0: picked on held-out overlap.")
+    ] = None,
+    route_tau: Annotated[float | None, _option("route_tau", "--route-tau", _FREE, "Temperature of route.")] = None,
+    route_top_k: Annotated[
+        int | None, _option("route_top_k", "--route-top-k", _FREE, "Overlap rows a vector is routed through; 0: all.")
+    ] = None,
+) -> None:
+    """Connect two memories that share a modality into one space, without any pair of their other modalities."""
+    flags = {name: value for name, value in locals().items() if name in _SETTINGS and value is not None}
+    recipe = (ConnectConfig.from_toml(config) if config else DEFAULTS).replace(**flags)
+    from cmcr.connect import connect as run_connect
+    from cmcr.devices import choose_device
+
+    log = _tensorboard(tensorboard) if tensorboard else None
+    with console.progress("connect") as progress:
+        connection = run_connect(
+            memory_a, memory_b, out, recipe, via=via, outer_a=outer_a, outer_b=outer_b, run=run, overwrite=overwrite,
+            device=choose_device(device), progress=progress, **({"log": log} if log else {}),
+        )  # fmt: skip
+    _report(connection, out, memory_a, as_json)
+
+
+_SETTINGS = frozenset(DEFAULTS.to_dict())
+
+
+def _report(connection: Connection, out: Path, memory_a: Path, as_json: bool) -> None:
+    overlap, space = connection.overlap, connection.space
+    joined = len(overlap.rows_a)
+    console.say(
+        f"joined {joined} {overlap.modality} rows by id ({overlap.only_a} only in the first memory, "
+        f"{overlap.only_b} only in the second), {connection.rows[0]} to fit and {connection.rows[1]} held out"
+    )
+    if overlap.unchecked:
+        console.warn(f"{overlap.unchecked} joined rows are imported vectors: their content was not compared")
+    for note in connection.notes:
+        console.say(note)
+    if as_json:
+        console.show_json(
+            {"space": str(out), "method": space.method, "dim": space.dim, "overlap_rows": joined, **space.metrics}
+        )
+    else:
+        shown = [(name, f"{value:.4g}") for name, value in space.metrics.items() if isinstance(value, int | float)]
+        console.show_table(("measure (held-out overlap)", "value"), shown, title=f"{space.method} -> {out}")
+    base = next(iter(space.encoders.values()))
+    outer = next((m for m in base.modalities if m != space.overlap), space.overlap)
+    console.say(f"next: cmcr retrieve {out} QUERY --in {memory_a} --modality {outer} -k 10")
+
+
+def _tensorboard(folder: Path) -> Log:
+    """Return a log hook that writes TensorBoard scalars."""
+    from cmcr.errors import MissingExtraError
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtraError("tensorboard", "tensorboard", "--tensorboard") from error
+    writer = SummaryWriter(str(folder))
+
+    def log(values: dict[str, Any], step: int) -> None:
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+        writer.flush()
+
+    return log

@@ -1,0 +1,156 @@
+"""The recipe of a connection: every setting a frozen field, a flag and a TOML key of the same name."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from cmcr.errors import InputError, nearest
+
+ALIASES = {"lambda": "intra_weight"}
+"""TOML keys and flags whose name cannot be a Python name."""
+
+
+@dataclass(frozen=True)
+class ConnectConfig:
+    """How two memories are connected. Defaults are C-MCR's (arXiv 2305.14381) where known.
+
+    Attributes:
+        method: ``c-mcr`` trains projectors; ``linear`` and ``route`` are training-free.
+        projector: ``mlp``, ``half-mlp`` or ``linear`` (c-mcr).
+        dim: Components of the connected space; 0 for the larger input.
+        hidden: Width of the MLP's hidden layer; 0 for twice ``dim`` (the paper's 1024 for 512).
+        init: ``default`` (PyTorch's rule), ``xavier`` or ``identity``.
+        epochs: Passes over the overlap rows.
+        batch_size: Rows a step; 0 for the paper's 10,240, halved until a run has ``min_steps`` steps.
+        min_steps: Steps below which the automatic batch shrinks.
+        lr: Peak learning rate of AdamW, decayed by a cosine to 0.
+        weight_decay: AdamW's.
+        tau: Temperature of the overlap loss (tau2) and, unless ``tau_pseudo`` is set, of the pseudo loss (tau3).
+        tau_pseudo: Temperature of the pseudo loss; 0 for ``tau``.
+        tau_memory: Temperature of the softmax over a memory (tau1).
+        noise: Variance per component of the Gaussian completion.
+        overlap_weight: Weight of the overlap loss (L_ttc).
+        pseudo_weight: Weight of the pseudo loss (L_avc).
+        intra_weight: Weight lambda of the intra loss.
+        intra: ``plain`` or ``squared`` distance in the intra loss.
+        pairing: ``full`` softmax over the memory, ``topk:K``, or ``none`` (overlap pair only).
+        renormalize: Normalise pseudo rows before the noise (their norm is below 1).
+        batch_norm: ``joint``: overlap and pseudo rows in one pass; ``separate``: a pass each.
+        val_fraction: Share of the overlap held out to pick the checkpoint.
+        on: ``overlap`` rows or recalled ``pseudo`` rows are what ``linear`` is fitted on.
+        center: Subtract the mean of each modality's memory first (linear, route).
+        ridge: Ridge of ``linear`` relative to the mean eigenvalue; 0 picks it on the held-out overlap.
+        route_tau: Temperature of ``route``.
+        route_top_k: Overlap rows a vector is routed through; 0 for all.
+        seed: Seed of split, initialisation, order and noise.
+    """
+
+    method: Literal["c-mcr", "linear", "route"] = "c-mcr"
+    projector: Literal["mlp", "half-mlp", "linear"] = "mlp"
+    dim: int = 0
+    hidden: int = 0
+    init: Literal["default", "xavier", "identity"] = "default"
+    epochs: int = 36
+    batch_size: int = 0
+    min_steps: int = 1000
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    tau: float = 0.01
+    tau_pseudo: float = 0.0
+    tau_memory: float = 0.01
+    noise: float = 0.004
+    overlap_weight: float = 1.0
+    pseudo_weight: float = 1.0
+    intra_weight: float = 0.1
+    intra: Literal["plain", "squared"] = "plain"
+    pairing: str = "full"
+    renormalize: bool = False
+    batch_norm: Literal["joint", "separate"] = "joint"
+    val_fraction: float = 0.05
+    on: Literal["overlap", "pseudo"] = "overlap"
+    center: bool = True
+    ridge: float = 0.0
+    route_tau: float = 0.05
+    route_top_k: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field.name, getattr(self, field.name), get_type_hints(type(self))[field.name])
+        if self.pairing not in ("full", "none") and self.top_k < 1:
+            raise InputError(f"pairing {self.pairing!r}; expected full, none or topk:K with K of 1 or more")
+
+    @property
+    def top_k(self) -> int:
+        """K of ``topk:K``, 0 for the full softmax."""
+        prefix, _, count = self.pairing.partition(":")
+        return int(count) if prefix == "topk" and count.isdecimal() else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every setting as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    def replace(self, **settings: Any) -> Self:
+        """Return a copy with some settings changed.
+
+        Raises:
+            InputError: an unknown name or an impossible value.
+        """
+        known = {field.name for field in dataclasses.fields(self)}
+        for name in settings:
+            if name not in known:
+                raise InputError(f"unknown setting {name!r}{nearest(name, known)}; expected one of {_listed(known)}")
+        return dataclasses.replace(self, **settings)
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Self:
+        """Read a recipe: a flat TOML file whose keys are the names above (``lambda`` for ``intra_weight``).
+
+        Raises:
+            InputError: unreadable, not TOML, an unknown key (the nearest is named) or an impossible value.
+        """
+        try:
+            table = tomllib.loads(Path(path).read_text("utf-8"))
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}; expected a TOML recipe") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: not a TOML file ({error})") from error
+        try:
+            return cls().replace(
+                **{ALIASES.get(key.replace("-", "_"), key.replace("-", "_")): table[key] for key in table}
+            )
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+
+_ABOVE_ZERO = {"epochs", "min_steps", "lr", "tau", "tau_memory", "route_tau", "val_fraction"}
+_BELOW_ONE = {"val_fraction"}
+
+
+def _check(name: str, value: Any, kind: Any) -> None:
+    """Refuse a value of the wrong type, outside its choices, or outside its range."""
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise InputError(
+                f"{name} {value!r}; expected one of {', '.join(get_args(kind))}{nearest(str(value), get_args(kind))}"
+            )
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind in (int, float) and (not number or (kind is int and value != int(value))):
+        raise InputError(f"{name} {value!r}; expected {'a whole number' if kind is int else 'a number'}")
+    if kind in (bool, str) and not isinstance(value, kind):
+        raise InputError(f"{name} {value!r}; expected {'true or false' if kind is bool else 'text'}")
+    if number and not 0 <= value < float("inf"):
+        raise InputError(f"{name} {value}; expected a finite number of 0 or more")
+    if name in _ABOVE_ZERO and not value > 0:
+        raise InputError(f"{name} {value}; expected a number above 0")
+    if name in _BELOW_ONE and not value < 1:
+        raise InputError(f"{name} {value}; expected a number below 1")
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted({*names, *ALIASES} - set(ALIASES.values())))

@@ -1,0 +1,324 @@
+"""Connect two memories: join, pair, fit by the chosen method, measure on held-out overlap, save the space."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmcr import baselines, training
+from cmcr.config import ConnectConfig
+from cmcr.errors import ArtifactError, InputError
+from cmcr.files import locked, write_atomic, write_json
+from cmcr.hooks import Log, Progress, silent, unlogged
+from cmcr.memory import Memory
+from cmcr.metrics import modality_gap, ranks, recall_at
+from cmcr.modality import Modality
+from cmcr.pairing import Overlap, Pairs, Rows, Side, build_pairs, join, outer_modality
+from cmcr.projector import Projector
+from cmcr.space import ConnectedSpace, SpaceEncoder
+
+SAMPLE = 2048
+"""At most this many rows enter a validation measure: the gallery of its recalls."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What ``connect`` made.
+
+    Attributes:
+        space: The connected space.
+        overlap: How the memories joined.
+        rows: Overlap rows trained on and held out.
+        batch_size: Rows a step; 0 for a training-free method.
+        notes: What the user should know about the run, one sentence each.
+    """
+
+    space: ConnectedSpace
+    overlap: Overlap
+    rows: tuple[int, int]
+    batch_size: int
+    notes: tuple[str, ...]
+
+
+def connect(
+    memory_a: Memory | str | Path,
+    memory_b: Memory | str | Path,
+    out: str | Path,
+    config: ConnectConfig | None = None,
+    *,
+    via: Modality | None = None,
+    outer_a: Modality | None = None,
+    outer_b: Modality | None = None,
+    run: str | Path | None = None,
+    overwrite: bool = False,
+    device: str = "cpu",
+    progress: Progress = silent,
+    log: Log = unlogged,
+) -> Connection:
+    """Connect two memories into a space folder, with no pair of their outer modalities.
+
+    Args:
+        memory_a: First memory; its encoder is the base, into whose space ``linear`` and ``route`` map.
+        memory_b: Second memory.
+        out: The space folder to write.
+        config: The recipe; C-MCR's defaults when left out.
+        via: The overlap modality, needed when the memories share several.
+        outer_a: The modality to recall from the first memory, needed when it holds several.
+        outer_b: Likewise for the second.
+        run: Folder of pairs, metrics and checkpoint; ``out`` with the suffix ``.run`` when left out. The same call
+            with the same recipe goes on where a stopped run was.
+        overwrite: Drop a run or space of another recipe at the same place.
+        device: Where to pair and train.
+        progress: Called as work proceeds.
+        log: Called with each epoch's record.
+
+    Raises:
+        InputError: the memories cannot be connected, or the recipe does not fit them.
+        ArtifactError: a damaged memory, or a run of another recipe in the way.
+    """
+    config = config or ConnectConfig()
+    a, b = (m if isinstance(m, Memory) else Memory.open(m) for m in (memory_a, memory_b))
+    if a.encoder.name == b.encoder.name:
+        raise InputError(f"both memories are of {a.encoder.name}; connecting needs two encoders")
+    overlap = join(a, b, via)
+    recalls = config.pairing != "none"
+    out = Path(out)
+    folder = Path(run) if run is not None else out.with_name(out.name + ".run")
+    sides = [
+        Side(memory, overlap.modality, rows, outer_modality(memory, overlap.modality, wanted) if recalls else None)
+        for memory, rows, wanted in ((a, overlap.rows_a, outer_a), (b, overlap.rows_b, outer_b))
+    ]
+    resolved = {"recipe": config.to_dict(), "memories": [_identity(side) for side in sides]}
+    with locked(folder):
+        _claim(folder, out, resolved, overwrite)
+        pairs = build_pairs(sides[0], sides[1], folder / "pairs", config.tau_memory, config.top_k, device, progress)
+        bench = Bench(pairs, sides, config, device)
+        fitted = _METHODS[config.method](bench, folder, progress, log)
+        space = ConnectedSpace(
+            {side.memory.encoder.name: _entry(side.memory) for side in sides},
+            {side.memory.encoder.name: p for side, p in zip(sides, fitted.projectors, strict=True)},
+            overlap.modality,
+            config.method,
+            config.to_dict() | {"batch_size": fitted.batch_size},
+            fitted.metrics | {"overlap_rows": len(pairs)},
+        )
+        space.save(out)
+    rows = (len(bench.train), len(bench.held))
+    return Connection(space, overlap, rows, fitted.batch_size, fitted.notes)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a method returns: its two projectors and what was measured."""
+
+    projectors: tuple[Projector, Projector]
+    metrics: dict[str, Any]
+    batch_size: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class Bench:
+    """The pairs of a connection, split into training and held-out rows, and the measures on the latter.
+
+    No measure uses a pair of outer modalities, so any of them may choose a model.
+    """
+
+    def __init__(self, pairs: Pairs, sides: list[Side], config: ConnectConfig, device: str = "cpu") -> None:
+        self.pairs, self.sides, self.config, self.device = pairs, sides, config, device
+        self.train, self.held = split(len(pairs), config)
+        sample = self.held[:SAMPLE]
+        self.rows = pairs.take(sample, device)
+        self.outer = [None if side.outer is None else _sample(side.memory, side.outer).to(device) for side in sides]
+
+    def measure(self, f_a: Projector, f_b: Projector) -> dict[str, float]:
+        """Return overlap and pseudo-pair recall@1 (mean of both directions) and modality gaps on held-out rows."""
+        f_a.eval()
+        f_b.eval()
+        rows, modality = self.rows, self.sides[0].overlap
+        with torch.inference_mode():
+            overlap = [f(x.to(self.device), modality) for f, x in ((f_a, rows.overlap_a), (f_b, rows.overlap_b))]
+            measured = {"overlap_r1": _both_ways(overlap[0], overlap[1])}
+            if rows.pseudo_a is None or rows.pseudo_b is None:
+                return measured | {"selection": measured["overlap_r1"]}
+            pseudo = [
+                f(torch.nn.functional.normalize(x, dim=1), side.outer)
+                for f, x, side in zip((f_a, f_b), (rows.pseudo_a, rows.pseudo_b), self.sides, strict=True)
+            ]
+            measured["pseudo_r1"] = _both_ways(pseudo[0], pseudo[1])
+            outer = [f(x, side.outer) for f, x, side in zip((f_a, f_b), self.outer, self.sides, strict=True)]
+        raw = ((rows.overlap_a, self.outer[0]), (rows.overlap_b, self.outer[1]))
+        measured["gap_before"] = float(np.mean([_gap(x, y) for x, y in raw if y is not None]))
+        measured["gap_after"] = float(np.mean([_gap(x, y) for x, y in zip(overlap, outer, strict=True)]))
+        measured["outer_gap_after"] = _gap(outer[0], outer[1])
+        return measured | {"selection": (measured["overlap_r1"] + measured["pseudo_r1"]) / 2}
+
+
+def split(rows: int, config: ConnectConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Return (training, held-out) row numbers; at least 1 row is held out and 1 trained on."""
+    order = np.random.default_rng([config.seed, 1 << 20]).permutation(rows)
+    held = min(max(1, round(rows * config.val_fraction)), rows - 1)
+    return np.sort(order[held:]), order[:held]
+
+
+def _c_mcr(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+    config, history = bench.config, folder / "metrics.jsonl"
+    size = training.batch_size_for(config, len(bench.train))
+    records: list[dict[str, Any]] = []
+
+    def record(values: dict[str, Any], step: int) -> None:
+        records.append(values)
+        write_atomic(history, "".join(json.dumps(line) + "\n" for line in records).encode())
+        log(values, step)
+
+    f_a, f_b, state = training.fit(
+        bench.pairs,
+        bench.train,
+        config,
+        bench.measure,
+        checkpoint=folder / "checkpoint.safetensors",
+        device=bench.device,
+        progress=progress,
+        log=record,
+    )
+    best = next(line for line in state.history if line["epoch"] == state.best_epoch)
+    notes = () if config.batch_size or size == training.PAPER_BATCH else (_shrunk(size, len(bench.train), config),)
+    return Fitted((f_a, f_b), {**best, "epoch": state.best_epoch, "held_out": len(bench.rows.overlap_a)}, size, notes)
+
+
+def _shrunk(size: int, rows: int, config: ConnectConfig) -> str:
+    steps = config.epochs * (rows // size)
+    return (
+        f"batch size {size} instead of the paper's {training.PAPER_BATCH}: {rows} overlap rows would give "
+        f"too few steps (now {steps}); --batch-size sets it"
+    )
+
+
+def _linear(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+    config = bench.config
+    train, held = bench.pairs.take(bench.train), bench.pairs.take(bench.held)
+    centers = _centers(bench, train) if config.center else [{}, {}]
+    modality = "overlap" if config.on == "overlap" else "pseudo"
+    x, y = _fit_rows(bench, train, centers, modality)
+    held_x, held_y = _fit_rows(bench, held, centers, modality)
+    ridge = config.ridge or baselines.pick_ridge(x, y, held_x, held_y)
+    bridge = baselines.linear_bridge(*baselines.fit_ridge(x, y, ridge), centers[1])
+    projectors = baselines.identity(y.shape[1], centers[0]), bridge
+    return _measured(bench, projectors, {"ridge": ridge}, log)
+
+
+def _route(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+    config = bench.config
+    train = bench.pairs.take(bench.train)
+    centers = _centers(bench, train) if config.center else [{}, {}]
+    keys, values = _fit_rows(bench, train, centers, "overlap")
+    bridge = baselines.route_bridge(keys, values, config.route_tau, config.route_top_k, centers[1])
+    return _measured(bench, (baselines.identity(values.shape[1], centers[0]), bridge), {}, log)
+
+
+_METHODS: dict[str, Callable[[Bench, Path, Progress, Log], Fitted]] = {
+    "c-mcr": _c_mcr,
+    "linear": _linear,
+    "route": _route,
+}
+
+
+def _measured(bench: Bench, projectors: tuple[Projector, Projector], extra: dict[str, float], log: Log) -> Fitted:
+    metrics = bench.measure(*(projector.to(bench.device) for projector in projectors)) | extra
+    log(metrics, 0)
+    for projector in projectors:
+        projector.cpu()
+    return Fitted(projectors, metrics | {"held_out": len(bench.rows.overlap_a)})
+
+
+def _fit_rows(bench: Bench, rows: Rows, centers: list[dict[str, Tensor]], part: str) -> tuple[Tensor, Tensor]:
+    """Return what the bridge maps from (second space) and to (first space), centred as its input will be."""
+    found = {"overlap": (rows.overlap_b, rows.overlap_a), "pseudo": (rows.pseudo_b, rows.pseudo_a)}[part]
+    names = [side.overlap if part == "overlap" else side.outer for side in (bench.sides[1], bench.sides[0])]
+    result = []
+    for x, name, center in zip(found, names, (centers[1], centers[0]), strict=True):
+        if x is None or name is None:
+            raise InputError("--on pseudo needs what the memories recall, but pairing is 'none'; choose --pairing full")
+        x = torch.nn.functional.normalize(x, dim=1)
+        result.append(torch.nn.functional.normalize(x - center[name], dim=1) if name in center else x)
+    return result[0], result[1]
+
+
+def _centers(bench: Bench, train: Rows) -> list[dict[str, Tensor]]:
+    """Return per side the mean of each modality: the overlap's over the training rows, others' over their memory."""
+    centers = []
+    for side, rows in zip(bench.sides, (train.overlap_a, train.overlap_b), strict=True):
+        others = [modality for modality in side.memory.modalities if modality != side.overlap]
+        means = {str(modality): _mean(side.memory, modality) for modality in others}
+        centers.append({str(side.overlap): rows.mean(dim=0), **means})
+    return centers
+
+
+def _mean(memory: Memory, modality: Modality) -> Tensor:
+    total = sum((block.astype(np.float64).sum(axis=0) for block in memory.blocks(modality)), np.zeros(1))
+    return torch.from_numpy((total / memory.rows(modality)).astype(np.float32))
+
+
+def _sample(memory: Memory, modality: Modality) -> Tensor:
+    """Return up to ``SAMPLE`` rows spread evenly over a memory."""
+    rows = memory.rows(modality)
+    chosen = np.unique(np.linspace(0, rows - 1, min(rows, SAMPLE)).astype(np.int64))
+    return torch.from_numpy(memory.vectors(modality, chosen))
+
+
+def _both_ways(x: Tensor, y: Tensor) -> float:
+    rows, columns = x.cpu().numpy(), y.cpu().numpy()
+    return (recall_at(ranks(rows, columns), 1) + recall_at(ranks(columns, rows), 1)) / 2
+
+
+def _gap(x: Tensor, y: Tensor) -> float:
+    return modality_gap(x.cpu().numpy(), y.cpu().numpy())
+
+
+def _entry(memory: Memory) -> SpaceEncoder:
+    encoder = memory.encoder
+    return SpaceEncoder(encoder.name, encoder.fingerprint, encoder.dim, memory.modalities)
+
+
+def _identity(side: Side) -> dict[str, Any]:
+    memory = side.memory
+    held = {str(modality): memory.fingerprint(modality) for modality in memory.modalities}
+    return {"encoder": memory.encoder.name, "overlap": side.overlap, "outer": side.outer, "modalities": held}
+
+
+def _claim(folder: Path, out: Path, resolved: dict[str, Any], overwrite: bool) -> None:
+    """Make ``folder`` the run of this recipe: go on with it, or refuse (or drop) another's."""
+    path = folder / "config.json"
+    if not path.exists() and not overwrite and (out / "config.json").exists():
+        raise ArtifactError(f"{out} holds a space without its run; choose another folder or add --overwrite")
+    if path.exists():
+        try:
+            found = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError):
+            found = None
+        if found == json.loads(json.dumps(resolved)):
+            return
+        if not overwrite:
+            raise ArtifactError(
+                f"{folder} is a run of {_difference(found, resolved)}; choose another folder or add --overwrite"
+            )
+        # The pairs stay: each names what it was made from, and is made anew if that differs.
+        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        (folder / "metrics.jsonl").unlink(missing_ok=True)
+    write_json(path, resolved)
+
+
+def _difference(found: Any, wanted: dict[str, Any]) -> str:
+    """Name the first setting in which two resolved recipes differ."""
+    if not isinstance(found, dict) or not isinstance(found.get("recipe"), dict):
+        return "something unreadable"
+    for name, value in wanted["recipe"].items():
+        if found["recipe"].get(name) != value:
+            return f"another recipe ({name} {found['recipe'].get(name)!r}, now {value!r})"
+    return "other memories"

@@ -1,0 +1,71 @@
+"""How cmcr talks: data on stdout, everything else on stderr, bars and tables only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cmcr.hooks import Progress
+
+
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Tell the user something on stderr, word for word (no markup is read from it)."""
+    sys.stderr.write(text + "\n")
+
+
+def warn(text: str) -> None:
+    """Tell the user on stderr that something is not as it should be, though work goes on."""
+    say(f"warning: {text}")
+
+
+def fail(text: str) -> None:
+    """Print an error as exactly one line on stderr."""
+    say("error: " + " ".join(text.split()))
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Progress]:
+    """Yield a progress callback: a bar with rate and ETA on a terminal, silence elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, note="": None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[note]}", markup=False), console=_stderr(), transient=True) as bar:
+        task = bar.add_task(label, total=None, note="")
+        yield lambda done, total, note="": bar.update(task, completed=done, total=total, note=note)
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+    """Print a table on a terminal, tab-separated lines with a header elsewhere."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in [list(columns), *cells]]
+        sys.stdout.write("\n".join(lines) + "\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False).print(table)
+
+
+def show_json(value: Any) -> None:
+    """Print one JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

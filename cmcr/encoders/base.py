@@ -1,0 +1,47 @@
+"""What every encoder offers: the only thing the rest of cmcr knows about a model library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from cmcr.inputs import Item
+from cmcr.modality import Modality
+
+
+class Encoder(Protocol):
+    """A frozen contrastive model: some modalities, one vector space.
+
+    Attributes:
+        name: How users name it, e.g. ``tiny-clip`` or ``open_clip:ViT-B-32/openai``.
+        modalities: The modalities it embeds into its one space.
+        dim: Components of a vector.
+        fingerprint: sha256 (hex) over weights and preprocessing; two encoders with one fingerprint give equal vectors.
+    """
+
+    name: str
+    modalities: tuple[Modality, ...]
+    dim: int
+    fingerprint: str
+
+    def prepare(self, item: Item, data: bytes) -> Any:
+        """Decode one item on the CPU, without the model; safe to call from several threads.
+
+        Args:
+            item: The item; its modality is one of ``modalities``.
+            data: The item's content (``item.read()``; UTF-8 for text).
+
+        Raises:
+            ItemError: the content cannot be decoded; the message is the reason, without the item's name.
+        """
+        ...
+
+    def encode(self, modality: Modality, prepared: Sequence[Any]) -> np.ndarray:
+        """Embed what ``prepare`` returned.
+
+        Returns:
+            (N, dim) float32 unit vectors. An item's vector does not depend on its batch beyond 1e-5.
+        """
+        ...

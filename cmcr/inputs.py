@@ -1,0 +1,322 @@
+"""Turn what a user has (folder, glob, text file, manifest, webdataset tar) into items in a stable order."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import itertools
+import os
+import stat
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from cmcr.errors import InputError, ItemError
+from cmcr.modality import Modality, of_suffix
+from cmcr.tables import TABLES, Record, decode, read_table
+from cmcr.webdataset import index_tar
+
+MAX_ITEM_BYTES = 1 << 30
+"""A single item above 1 GiB is refused: no modality here needs it, and reading it would take the machine down."""
+MAX_TEXT = 100_000
+"""A single text above this many characters is refused: it is a file given as a line by mistake."""
+
+_COLUMNS = {
+    Modality.TEXT: ("text", "caption"),
+    Modality.IMAGE: ("image", "image_path"),
+    Modality.AUDIO: ("audio", "audio_path"),
+    Modality.POINT_CLOUD: ("point_cloud", "points", "point_cloud_path"),
+}
+_PATH_COLUMNS = ("path", "file", "filename", "file_name")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to embed.
+
+    Attributes:
+        id: Joins rows of two memories; unique within an input and modality.
+        modality: What it is.
+        source: Where it came from, for people: a path, ``texts.txt:12`` or ``shard.tar!key.png``.
+        text: The text itself, for text given in a line or a manifest; else None.
+        path: The file that holds the content, or None for ``text``.
+        offset: First byte of the content in ``path`` (a tar member), else 0.
+        size: Bytes of the content, None for the whole file.
+        problem: Why it cannot be used, seen while listing; ``read`` raises it.
+    """
+
+    id: str
+    modality: Modality
+    source: str
+    text: str | None = None
+    path: Path | None = None
+    offset: int = 0
+    size: int | None = None
+    problem: str | None = None
+
+    @property
+    def suffix(self) -> str:
+        """Lower-case suffix of the content's name, with the dot; empty for text."""
+        return PurePosixPath(self.source).suffix.lower() if self.path is not None else ""
+
+    def read(self) -> bytes:
+        """Return the content: the file's or member's bytes, or the text as UTF-8.
+
+        Raises:
+            ItemError: missing, unreadable, truncated, not a regular file, or above ``MAX_ITEM_BYTES``.
+        """
+        if self.problem is not None:
+            raise ItemError(self.problem)
+        if self.path is None:
+            return (self.text or "").encode()
+        try:
+            status = self.path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise ItemError("not a regular file")
+            size = status.st_size if self.size is None else self.size
+            if size > MAX_ITEM_BYTES:
+                raise ItemError(f"{size} bytes; at most {MAX_ITEM_BYTES} are read")
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read(size)
+        except (OSError, ValueError) as error:
+            raise ItemError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        if len(data) < size:
+            raise ItemError(f"truncated: {len(data)} of {size} bytes")
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What an input holds.
+
+    Attributes:
+        modality: Of every item.
+        items: With unique ids, except items with a ``problem``.
+        duplicates: Texts dropped because the same text came before.
+        ignored: Files left aside for their suffix, counted by suffix.
+    """
+
+    modality: Modality
+    items: list[Item]
+    duplicates: int = 0
+    ignored: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file or tar member; the suffix of its name inside the input decides its modality."""
+
+    name: str
+    key: str
+    source: str
+    path: Path
+    offset: int = 0
+    size: int | None = None
+    problem: str | None = None
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.name).suffix.lower()
+
+    def item(self, modality: Modality) -> Item:
+        return Item(self.key, modality, self.source, None, self.path, self.offset, self.size, self.problem)
+
+
+def read_items(source: str, modality: Modality | None, allowed: Sequence[Modality]) -> Inputs:
+    """List the items of an input, without reading their content.
+
+    Args:
+        source: A folder, a glob, a text file (one item a line), a JSONL, CSV or TSV manifest, one or a glob of
+            webdataset tars, a single file, or ``-`` for lines of text on stdin.
+        modality: Which modality to take; None takes the only one of ``allowed`` that is there.
+        allowed: What the encoder embeds.
+
+    Raises:
+        InputError: nothing there, nothing usable, several modalities, or a list that is not UTF-8.
+    """
+    if modality is not None and modality not in allowed:
+        raise InputError(f"modality {modality}; this encoder embeds {' and '.join(allowed)}: choose another encoder")
+    path, textual = Path(source), modality in (None, Modality.TEXT) and Modality.TEXT in allowed
+    if source == "-":
+        if not textual:
+            raise InputError(f"'-' reads lines of text; this needs text, not {modality or ' or '.join(allowed)}")
+        return _text_lines(sys.stdin.buffer.read(), "stdin")
+    if path.is_dir():
+        return _choose(source, _folder_files(path), modality, allowed)
+    if not path.exists():
+        return _choose(source, _glob_files(source), modality, allowed)
+    suffix = path.suffix.lower()
+    if suffix in TABLES:
+        return _manifest_items(path, modality, allowed)
+    if suffix == ".txt" and textual:
+        return _text_lines(path.read_bytes(), source)
+    packed = suffix == ".tar" or PurePosixPath(path.stem).suffix == ".tar" or suffix == ".tgz"
+    files = list(_tar_files(path)) if packed else _plain_files([path], path.parent)
+    return _choose(source, files, modality, allowed)
+
+
+def item_from_query(text_or_path: str, allowed: Sequence[Modality]) -> Item:
+    """Return an existing file as an item of the modality of its suffix, and anything else as a text.
+
+    Raises:
+        InputError: empty, a modality that is not ``allowed``, or the name of a file that does not exist.
+    """
+    path, seen = Path(text_or_path), of_suffix(PurePosixPath(text_or_path).suffix)
+    try:
+        exists = path.is_file()
+    except (OSError, ValueError):  # a long text is no file name
+        exists = False
+    if not exists and seen is not None and not any(map(str.isspace, text_or_path)):
+        raise InputError(f"{text_or_path}: no such file; expected an existing {seen} file, or a text")
+    modality = seen if exists else Modality.TEXT
+    if modality is None or modality not in allowed:
+        raise InputError(
+            f"query {text_or_path[:80]!r} is {modality or 'of unknown kind'}; expected {' or '.join(allowed)}"
+        )
+    if exists:
+        return Item(path.stem, modality, path.as_posix(), path=path)
+    item = _text_item(text_or_path, "query")
+    if item.problem:
+        raise InputError(f"query: {item.problem}; expected a text or a file of {' or '.join(allowed)}")
+    return item
+
+
+def _folder_files(folder: Path) -> list[_File]:
+    def stop(error: OSError) -> None:
+        raise error
+
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=stop):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    return _plain_files(found, folder)
+
+
+def _glob_files(pattern: str) -> list[_File]:
+    paths = [Path(name) for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - takes a whole pattern
+    paths = sorted(path for path in paths if path.is_file())
+    if not paths:
+        raise InputError(f"{pattern}: no such file or folder, nor a pattern that a file matches; check the path")
+    if all(path.suffix.lower() == ".tar" for path in paths):
+        return [file for path in paths for file in _tar_files(path)]
+    plain = itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts[:-1])
+    return _plain_files(paths, Path(*plain))
+
+
+def _plain_files(paths: Iterable[Path], folder: Path) -> list[_File]:
+    files = []
+    for path in paths:
+        name = path.relative_to(folder).as_posix()
+        key, source = PurePosixPath(name).with_suffix("").as_posix(), path.as_posix()
+        problem = None if _is_unicode(name) else "its name is not UTF-8"
+        files.append(_File(_readable(name), _readable(key), _readable(source), path, problem=problem))
+    return sorted((file for file in files if file.path.is_file()), key=lambda file: file.name)
+
+
+def _tar_files(path: Path) -> Iterator[_File]:
+    for member in index_tar(path):
+        problem = member.problem or (None if _is_unicode(member.name) else "its name is not UTF-8")
+        source = _readable(f"{path.as_posix()}!{member.name}")
+        yield _File(_readable(member.name), _readable(member.key), source, path, member.offset, member.size, problem)
+
+
+def _choose(source: str, files: list[_File], modality: Modality | None, allowed: Sequence[Modality]) -> Inputs:
+    """Take the files of one modality: the one given, or the only one of ``allowed`` that is there."""
+    seen = Counter(file.suffix for file in files)
+    counts = {kind: sum(seen[suffix] for suffix in kind.suffixes) for kind in ([modality] if modality else allowed)}
+    present = [kind for kind, count in counts.items() if count]
+    wanted: frozenset[str] = frozenset().union(*(kind.suffixes for kind in present))
+    if modality is Modality.POINT_CLOUD and not present and seen[".txt"]:
+        present, wanted = [modality], frozenset({".txt"})  # ModelNet40's own files; only when said, for .txt is text
+    if not present:
+        looked = " ".join(sorted(suffix for kind in counts for suffix in kind.suffixes))
+        raise InputError(f"{source}: no usable files; looked for {looked}; saw {_counted(seen) or 'no file at all'}")
+    if len(present) > 1:
+        found = " and ".join(f"{counts[kind]} {kind}" for kind in present)
+        raise InputError(f"{source}: holds {found} files; choose one with --modality {present[0]}")
+    # A problem without a suffix stands for files whose names are unknown.
+    chosen = [file for file in files if file.suffix in wanted or (file.problem and not file.suffix)]
+    ignored = {suffix or "none": count for suffix, count in sorted(seen.items()) if suffix not in wanted}
+    return _unique(present[0], (file.item(present[0]) for file in chosen), ignored)
+
+
+def _text_lines(data: bytes, name: str) -> Inputs:
+    lines = enumerate(decode(data, name).split("\n"), 1)
+    items = (_text_item(line, f"{PurePosixPath(name).name}:{number}") for number, line in lines if line.strip())
+    return _unique(Modality.TEXT, items)
+
+
+def _manifest_items(path: Path, modality: Modality | None, allowed: Sequence[Modality]) -> Inputs:
+    records = list(read_table(path))
+    columns = set().union(*(record.values for record in records))
+    paths = [value for record in records for column in _PATH_COLUMNS if (value := record.values.get(column))]
+    listed = {of_suffix(PurePosixPath(value).suffix) for value in paths}
+    present = [kind for kind in allowed if columns & set(_COLUMNS[kind]) or kind in listed]
+    if modality is None and len(present) > 1:
+        raise InputError(f"{path}: holds {' and '.join(present)}; choose one with --modality {present[0]}")
+    kind = modality or (present[0] if present else None)
+    if kind is None or not columns & {*_COLUMNS[kind], *_PATH_COLUMNS}:
+        names = [name for each in ([kind] if kind else allowed) for name in _COLUMNS[each]]
+        seen = " ".join(sorted(columns)) or "no record at all"
+        raise InputError(f"{path}: no usable column; looked for {' '.join([*names, *_PATH_COLUMNS])}; saw {seen}")
+    return _unique(kind, (_record_item(record, kind, path) for record in records))
+
+
+def _record_item(record: Record, modality: Modality, manifest: Path) -> Item:
+    source = f"{manifest.name}:{record.line}"
+    given = record.values.get("id")
+    own = next((record.values[name] for name in _COLUMNS[modality] if name in record.values), None)
+    path = next((record.values[name] for name in _PATH_COLUMNS if name in record.values), None)
+    if modality is Modality.TEXT and own is not None:
+        item = _text_item(own, source)
+        return replace(item, id=_readable(given) if given else item.id, problem=record.problem or item.problem)
+    name = own or path
+    if name is None or record.problem:
+        return Item(given or source, modality, source, problem=record.problem or f"no {modality} in this record")
+    key = PurePosixPath(name).with_suffix("").as_posix() if PurePosixPath(name).name else name
+    where = manifest.parent / name
+    return Item(_readable(given or key), modality, _readable(where.as_posix()), path=where)
+
+
+def _text_item(line: str, source: str) -> Item:
+    text, problem = line.strip(), None
+    if not text:
+        problem = "empty text"
+    elif len(text) > MAX_TEXT:
+        problem = f"{len(text)} characters; at most {MAX_TEXT} are read"
+    elif not _is_unicode(text):
+        problem = "not valid Unicode"
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+    return Item(f"t-{digest[:16]}", Modality.TEXT, source, text=None if problem else text, problem=problem)
+
+
+def _unique(modality: Modality, items: Iterable[Item], ignored: dict[str, int] | None = None) -> Inputs:
+    """Drop repeated texts; turn any other second item of one id into a problem."""
+    kept: list[Item] = []
+    first: dict[str, Item] = {}
+    duplicates = 0
+    for item in items:
+        before = item if item.problem else first.setdefault(item.id, item)
+        if before is item:
+            kept.append(item)
+        elif item.text is not None and item.text == before.text:
+            duplicates += 1
+        else:
+            kept.append(replace(item, problem=f"has the same id as {before.source}"))
+    return Inputs(modality, kept, duplicates, ignored or {})
+
+
+def _counted(seen: Counter[str]) -> str:
+    return ", ".join(f"{suffix or 'no suffix'} ({count})" for suffix, count in seen.most_common(8))
+
+
+def _is_unicode(name: str) -> bool:
+    return _readable(name) == name
+
+
+def _readable(name: str) -> str:
+    """Return ``name`` with undecodable bytes escaped: ids and sources are stored as UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()

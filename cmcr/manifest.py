@@ -1,0 +1,151 @@
+"""What ``manifest.json`` and the lines beside it say: the nouns of a memory, checked when they are read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cmcr.errors import ArtifactError
+from cmcr.modality import Modality
+
+FORMAT = "cmcr-memory"
+VERSION = 1
+DTYPES = ("float16", "float32")
+MANIFEST = "manifest.json"
+SKIPPED = "skipped.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """Which encoder made a memory: its name, fingerprint (hex) and number of components."""
+
+    name: str
+    fingerprint: str
+    dim: int
+
+    def __str__(self) -> str:
+        return f"{self.name!r} (fingerprint {self.fingerprint[:12]}, {self.dim} components)"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is known about one vector.
+
+    Attributes:
+        id: Joins rows of two memories; unique within a modality.
+        source: Its file, relative to the memory's folder where possible; ``x.tar!member``; ``texts.txt:12``.
+        hash: sha256 of the content, hex; None for imported vectors of unknown content.
+        text: The text itself, for the text modality; captions that came with imported vectors.
+    """
+
+    id: str
+    source: str
+    hash: str | None
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """One item that could not be embedded, and why; ``hash`` is None when its content could not be read."""
+
+    id: str
+    modality: Modality
+    source: str
+    hash: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One shard as the manifest names it: two files, their number of rows and their sha256."""
+
+    vectors: str
+    metadata: str
+    rows: int
+    sha256: str
+    metadata_sha256: str
+
+    @staticmethod
+    def names(modality: Modality, number: int) -> tuple[str, str]:
+        """Return the vector and metadata file of a shard, relative to the memory."""
+        folder = modality.folder
+        return f"{folder}_emb/{folder}_emb_{number:04d}.npy", f"metadata/{folder}_{number:04d}.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The content of ``manifest.json``; ``skipped`` counts the lines of ``skipped.jsonl`` that belong to the memory."""
+
+    encoder: EncoderInfo
+    dtype: str
+    normalized: bool
+    shards: dict[Modality, tuple[Shard, ...]]
+    skipped: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "encoder": asdict(self.encoder),
+            "dtype": self.dtype,
+            "normalized": self.normalized,
+            "modalities": {str(m): [asdict(shard) for shard in shards] for m, shards in self.shards.items()},
+            "skipped": self.skipped,
+        }
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read and check ``folder/manifest.json``.
+
+        Raises:
+            ArtifactError: the folder or file is missing, another format or version, or damaged.
+        """
+        path = folder / MANIFEST
+        try:
+            value = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            what = "holds no manifest.json" if folder.is_dir() else "does not exist"
+            raise ArtifactError(f"{folder}: {what}; expected a memory made by cmcr embed") from None
+        except ValueError as error:
+            raise ArtifactError(f"{path}: not JSON ({error}); restore it, or embed into a new folder") from None
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise ArtifactError(f"{path}: not the manifest of a memory; expected a folder made by cmcr embed")
+        if value.get("version") != VERSION:
+            raise ArtifactError(f"{path}: memory version {value.get('version')!r}; this cmcr reads version {VERSION}")
+        try:
+            return cls._checked(value)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise ArtifactError(f"{path}: damaged ({reason}); restore it, or embed into a new folder") from None
+
+    @classmethod
+    def _checked(cls, value: dict[str, Any]) -> Manifest:
+        encoder = EncoderInfo(**value["encoder"])
+        _expect(isinstance(encoder.name, str) and isinstance(encoder.fingerprint, str), "encoder without a name")
+        _expect(_is_count(encoder.dim) and encoder.dim > 0, f"dim {encoder.dim!r}")
+        _expect(value["dtype"] in DTYPES, f"dtype {value['dtype']!r}, expected float16 or float32")
+        _expect(_is_count(value["skipped"]), f"skipped {value['skipped']!r}")
+        found = {
+            Modality(name): tuple(Shard(**shard) for shard in shards) for name, shards in value["modalities"].items()
+        }
+        for modality, shards in found.items():
+            for number, shard in enumerate(shards):
+                # Only the names we give ourselves: a manifest must not lead a reader out of its folder.
+                _expect((shard.vectors, shard.metadata) == Shard.names(modality, number), f"file {shard.vectors!r}")
+                _expect(_is_count(shard.rows) and shard.rows > 0, f"{shard.rows!r} rows in {shard.vectors}")
+                hashes = (shard.sha256, shard.metadata_sha256)
+                _expect(all(isinstance(text, str) for text in hashes), f"sha256 of {shard.vectors}")
+        ordered = {modality: found[modality] for modality in Modality if found.get(modality)}
+        return cls(encoder, value["dtype"], bool(value["normalized"]), ordered, value["skipped"])
+
+
+def _expect(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(what)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -1,0 +1,227 @@
+"""Decode untrusted bytes: pictures, sounds, point clouds. Whatever is wrong with them becomes an ItemError."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from cmcr.errors import ItemError, MissingExtraError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_PIXELS = 178_956_970
+"""Pictures above this are refused undecoded; it is where Pillow itself speaks of a decompression bomb."""
+MAX_SECONDS = 3600.0
+"""Sounds above an hour are refused, unless the caller only asks for a beginning."""
+MAX_POINTS = 50_000_000
+SURFACE_POINTS = 10_000
+"""Points sampled from a mesh, whose bare vertices say little about its shape."""
+TEXT_CLOUDS = frozenset({".xyz", ".pts", ".txt", ".csv", ".asc"})
+MESHES = frozenset({".ply", ".off", ".obj", ".stl"})
+
+_BLOCK = 1 << 16
+_SANE_RATES = range(1_000, 1_000_001)
+_STREAMED = 0x7FFF_FFFF  # a writer that could not seek back leaves such a size in a RIFF header
+
+
+def read_image(data: bytes) -> Image:
+    """Decode a picture (the first frame of an animation).
+
+    Returns:
+        An RGB image, turned upright as its EXIF orientation says; 16-bit grey is scaled to 8 bits.
+
+    Raises:
+        ItemError: empty, not a picture, truncated, or above ``MAX_PIXELS``.
+    """
+    import warnings
+
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    # Pillow warns at half the limit at which it refuses; between the two we decode without a word.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    _refuse_empty(data)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ItemError(f"{image.width} x {image.height} pixels; at most {MAX_PIXELS} are decoded")
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):
+                return Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8)).convert("RGB")
+            return upright.convert("RGBA").convert("RGB") if upright.mode == "P" else upright.convert("RGB")
+    except ItemError:
+        raise
+    except UnidentifiedImageError:
+        raise ItemError("not a picture that Pillow can read") from None
+    except Image.DecompressionBombError:
+        raise ItemError(f"decompression bomb: more than {MAX_PIXELS} pixels") from None
+    except Exception as error:  # decoders of a dozen formats raise whatever they like on damaged bytes
+        raise ItemError(f"damaged picture: {_one_line(error)}") from error
+
+
+def read_audio(data: bytes, rate: int, max_seconds: float | None = None) -> np.ndarray:
+    """Decode a sound, mix its channels down and resample it.
+
+    Args:
+        data: A WAV, FLAC, MP3, Ogg or AIFF file.
+        rate: Samples a second wanted.
+        max_seconds: Decode only this long a beginning; None decodes all, up to ``MAX_SECONDS``.
+
+    Returns:
+        (n,) float32 mono samples in [-1, 1], n >= 1.
+
+    Raises:
+        ItemError: empty, not a sound, truncated, too long, without samples, or non-finite.
+    """
+    import soundfile
+    import soxr
+
+    _refuse_empty(data)
+    _refuse_cut_riff(data)
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            mono, source_rate = _decode_mono(file, max_seconds), file.samplerate
+    except soundfile.LibsndfileError as error:
+        raise ItemError(f"damaged or unknown sound: {_one_line(error.error_string)}") from error
+    if not np.isfinite(mono).all():
+        raise ItemError("non-finite samples")
+    if source_rate != rate:
+        mono = soxr.resample(mono, source_rate, rate)
+    if not mono.size:
+        raise ItemError("no samples")
+    clipped: np.ndarray = np.clip(mono, -1.0, 1.0, dtype=np.float32)
+    return clipped
+
+
+def read_point_cloud(data: bytes, suffix: str) -> np.ndarray:
+    """Decode a point cloud, or sample ``SURFACE_POINTS`` points from a mesh (seed 0).
+
+    Args:
+        data: The file's bytes.
+        suffix: Its lower-case suffix: ``.npy .npz``, columns of text ``.xyz .pts .txt``, and with trimesh ``.ply`` etc.
+
+    Returns:
+        (N, 3) positions or (N, 6) positions with normals or colours, float32, finite, N >= 1.
+
+    Raises:
+        ItemError: empty, not a point cloud, damaged, above ``MAX_POINTS``, non-finite, or of another shape.
+    """
+    _refuse_empty(data)
+    try:
+        if suffix in MESHES:
+            points = _read_mesh(data, suffix)
+        elif suffix in TEXT_CLOUDS:
+            points = _read_columns(data)
+        elif suffix == ".npz":
+            points = _read_npz(data)
+        elif suffix == ".npy":
+            points = _read_npy(io.BytesIO(data), len(data))
+        else:
+            raise ItemError(f"point clouds with suffix {suffix!r} are not read; convert to .npy of shape (N, 3)")
+    except ItemError:
+        raise
+    except Exception as error:  # numpy, zipfile and trimesh raise whatever they like on damaged bytes
+        raise ItemError(f"damaged point cloud: {_one_line(error)}") from error
+    _refuse_shape(points.shape)
+    with np.errstate(over="ignore"):
+        points = np.ascontiguousarray(points, dtype=np.float32)
+    if not np.isfinite(points).all():
+        raise ItemError("non-finite points")
+    return points
+
+
+def _refuse_empty(data: bytes) -> None:
+    if not data:
+        raise ItemError("empty file")
+
+
+def _refuse_cut_riff(data: bytes) -> None:
+    # libsndfile reads a cut WAV or AIFF as a shorter one, without a word.
+    if data[:4] not in (b"RIFF", b"FORM"):
+        return
+    declared = int.from_bytes(data[4:8], "little" if data[:4] == b"RIFF" else "big")
+    if len(data) < min(declared, _STREAMED) + 8 - 1 and declared < _STREAMED:  # the last pad byte is often left out
+        raise ItemError(f"truncated sound: {len(data)} of {declared + 8} bytes")
+
+
+def _decode_mono(file: Any, max_seconds: float | None) -> np.ndarray:
+    frames, rate = int(file.frames), int(file.samplerate)
+    if rate not in _SANE_RATES:
+        raise ItemError(f"{rate} samples a second; expected {_SANE_RATES[0]} to {_SANE_RATES[-1]}")
+    if max_seconds is None and frames > MAX_SECONDS * rate:
+        raise ItemError(f"{frames / rate:.0f} seconds; at most {MAX_SECONDS:.0f} are decoded: cut it into parts")
+    wanted = frames if max_seconds is None else min(frames, int(np.ceil(max_seconds * rate)))
+    # Block by block, so that many channels never stand in memory at full length.
+    blocks = file.blocks(_BLOCK, frames=wanted, dtype="float32", always_2d=True)
+    mono = np.concatenate([block.mean(axis=1) for block in blocks] or [np.zeros(0, np.float32)])
+    if len(mono) < 0.9 * wanted:  # the length an MP3 declares may be an estimate
+        raise ItemError(f"truncated sound: {len(mono)} of {wanted} samples")
+    return mono
+
+
+def _read_npy(file: IO[bytes], size: int) -> np.ndarray:
+    # The header is checked first: numpy allocates what it declares before it reads.
+    start = file.tell()
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ItemError(f"unknown .npy version {version}")
+    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = reader(file)
+    if dtype.kind not in "fiu":
+        raise ItemError(f"array of {dtype.kind!r} (dtype {dtype}); expected numbers")
+    _refuse_shape(shape)
+    if shape[0] * shape[1] * dtype.itemsize > size - (file.tell() - start):
+        raise ItemError(f"truncated array: its header declares the shape {shape}")
+    file.seek(start)
+    array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    return array
+
+
+def _read_npz(data: bytes) -> np.ndarray:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        named = [name for name in ("points", "xyz", "pc", "arr_0") if name in members]
+        if not named and len(members) != 1:
+            raise ItemError(f"arrays {', '.join(sorted(members)[:5])}; expected one called points, xyz, pc or arr_0")
+        info = members[named[0] if named else next(iter(members))]
+        with archive.open(info) as file:
+            return _read_npy(file, info.file_size)
+
+
+def _read_columns(data: bytes) -> np.ndarray:
+    if data.count(b"\n") > MAX_POINTS:
+        raise ItemError(f"more than {MAX_POINTS} lines")
+    lines = [line.strip() for line in data.decode("utf-8-sig").replace(",", " ").replace(";", " ").splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("#", "//"))]
+    if lines and lines[0].isdigit():  # .pts may begin with the number of points
+        del lines[0]
+    return np.loadtxt(lines, ndmin=2) if lines else np.zeros((0, 3))
+
+
+def _read_mesh(data: bytes, suffix: str) -> np.ndarray:
+    try:
+        import trimesh  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    except ImportError:
+        raise ItemError(str(MissingExtraError("trimesh", "ulip", f"reading {suffix}"))) from None
+    loaded: Any = trimesh.load(io.BytesIO(data), file_type=suffix[1:], process=False)
+    if hasattr(loaded, "to_geometry"):
+        loaded = loaded.to_geometry()
+    if len(getattr(loaded, "faces", ())):
+        loaded, _ = trimesh.sample.sample_surface(loaded, SURFACE_POINTS, seed=0)
+        return np.asarray(loaded)
+    return np.asarray(loaded.vertices)
+
+
+def _refuse_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) != 2 or shape[1] not in (3, 6):
+        raise ItemError(f"array of shape {shape}; expected (N, 3) or (N, 6)")
+    if not 1 <= shape[0] <= MAX_POINTS:
+        raise ItemError(f"{shape[0]} points; expected 1 to {MAX_POINTS}")
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

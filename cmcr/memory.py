@@ -1,0 +1,291 @@
+"""The embedding memory: a folder of one encoder's vectors, read memory-mapped.
+
+``manifest.json`` is the truth: a file it does not name does not belong to the memory. A shard is written to its end
+before the manifest names it, so a run that dies leaves a smaller memory and never a damaged one. Nothing in the folder
+depends on when, or in how many runs, it was written.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import itertools
+import json
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from cmcr.errors import ArtifactError
+from cmcr.files import sha256_file
+from cmcr.manifest import MANIFEST, SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
+from cmcr.modality import Modality
+
+__all__ = ["CHANGED", "EncoderInfo", "Memory", "Row", "Skip"]
+
+CHANGED = "changed since it was embedded"
+"""Reason of the skip that keeps an old row: its file has other content now."""
+
+_NORM_TOLERANCE = {"float16": 2e-3, "float32": 1e-4}
+_OWN_FILE = re.compile(r"\.?(img|text|audio|point)(_emb)?_\d{4,}\.(npy|jsonl)(\.partial)?")
+
+
+class Memory:
+    """A memory opened for reading: what stood in the manifest when it was opened.
+
+    Attributes:
+        path: The folder.
+        encoder: Which encoder made it.
+        dtype: How vectors lie on disk; they are always read as float32 unit vectors.
+        normalized: Whether they were normalised before they were stored.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.encoder = manifest.encoder
+        self.dtype = manifest.dtype
+        self.normalized = manifest.normalized
+
+    @classmethod
+    def open(cls, path: str | Path) -> Memory:
+        """Open the memory in the folder ``path``.
+
+        Raises:
+            ArtifactError: missing, not a memory, of another version, or with a damaged manifest.
+        """
+        return cls(Path(path), Manifest.read(Path(path)))
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities it holds rows of, in the order of ``Modality``."""
+        return tuple(self.manifest.shards)
+
+    def rows(self, modality: Modality) -> int:
+        """Return the number of rows of a modality; 0 when it holds none."""
+        return sum(shard.rows for shard in self.manifest.shards.get(modality, ()))
+
+    def shards(self, modality: Modality) -> tuple[Shard, ...]:
+        """Return the shards of a modality, in row order.
+
+        Raises:
+            ArtifactError: it holds no rows of this modality.
+        """
+        if modality not in self.manifest.shards:
+            held = ", ".join(self.modalities) or "nothing"
+            raise ArtifactError(
+                f"{self.path}: holds no {modality}; it holds {held}: embed some, or choose another memory"
+            )
+        return self.manifest.shards[modality]
+
+    def fingerprint(self, modality: Modality) -> str:
+        """Return a hex sha256 that changes whenever the encoder, a row or their order does."""
+        parts = [self.encoder.fingerprint]
+        parts += [text for shard in self.shards(modality) for text in (shard.sha256, shard.metadata_sha256)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def metadata(self, modality: Modality) -> Iterator[Row]:
+        """Yield what is known about each row, in row order.
+
+        Raises:
+            ArtifactError: a metadata file is missing, damaged, or of another length than the manifest says.
+        """
+        for shard in self.shards(modality):
+            yield from self._shard_metadata(shard)
+
+    def ids(self, modality: Modality) -> list[str]:
+        """Return the ids in row order."""
+        return [row.id for row in self.metadata(modality)]
+
+    def blocks(self, modality: Modality, size: int = 8192) -> Iterator[np.ndarray]:
+        """Yield (n, D) float32 unit vectors, 1 <= n <= ``size``, in row order; only one block is held in RAM.
+
+        Raises:
+            ArtifactError: a shard is missing, damaged, not of the shape the manifest says, or holds no unit vectors.
+        """
+        for shard in self.shards(modality):
+            stored = self._shard_vectors(shard)
+            for start in range(0, shard.rows, size):
+                yield self._unit(stored[start : start + size], shard)
+
+    def vectors(self, modality: Modality, indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """Return all vectors of a modality, or the rows ``indices`` in that order.
+
+        Returns:
+            (N, D) float32 unit vectors.
+
+        Raises:
+            ArtifactError: as ``blocks``.
+            IndexError: an index is not in [0, rows).
+        """
+        shards, total = self.shards(modality), self.rows(modality)
+        if indices is None:
+            return np.concatenate(list(self.blocks(modality)))
+        wanted = np.asarray(indices, dtype=np.int64)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= total):
+            raise IndexError(f"row {wanted.min()} to {wanted.max()}; {self.path} holds {total} {modality} rows")
+        ends = list(itertools.accumulate(shard.rows for shard in shards))
+        owner = np.searchsorted(ends, wanted, side="right")
+        found = np.empty((len(wanted), self.encoder.dim), dtype=np.float32)
+        for number in np.unique(owner):
+            here = owner == number
+            first = ends[number] - shards[number].rows
+            found[here] = self._unit(self._shard_vectors(shards[number])[wanted[here] - first], shards[number])
+        return found
+
+    def row(self, modality: Modality, index: int) -> Row:
+        """Return what is known about one row, reading only its shard.
+
+        Raises:
+            IndexError: ``index`` is not in [0, rows).
+        """
+        shards = self.shards(modality)
+        ends = list(itertools.accumulate(shard.rows for shard in shards))
+        if not 0 <= index < ends[-1]:
+            raise IndexError(f"row {index}; {self.path} holds {ends[-1]} {modality} rows")
+        number = bisect.bisect_right(ends, index)
+        start = ends[number] - shards[number].rows
+        return next(itertools.islice(self._shard_metadata(shards[number]), index - start, None))
+
+    def skipped(self) -> list[Skip]:
+        """Return what could not be embedded and still is not: the last word on each item, in the order written."""
+        last = {(skip.modality, skip.id, skip.source): skip for skip in self._skip_lines()}
+        held = {m: {row.id: row.source for row in self.metadata(m)} for m in self.modalities} if last else {}
+        return [s for s in last.values() if s.reason == CHANGED or held.get(s.modality, {}).get(s.id) != s.source]
+
+    def source_path(self, row: Row) -> Path | None:
+        """Return the file a row was made from, or None: a text line, a tar member, or a file that is gone."""
+        path = self.path / row.source
+        return path if row.source and path.is_file() else None
+
+    def source_bytes(self, row: Row) -> bytes | None:
+        """Return the content a row was made from (also a tar member's), or None when it is gone."""
+        path = self.source_path(row)
+        if path is not None:
+            return path.read_bytes()
+        archive, _, member = row.source.partition("!")
+        if not member or not (self.path / archive).is_file():
+            return row.text.encode() if row.text is not None else None
+        try:
+            with tarfile.open(self.path / archive, "r:") as tar:
+                file = tar.extractfile(member)
+                return file.read() if file else None
+        except (tarfile.TarError, KeyError):
+            return None
+
+    def verify(self) -> list[str]:
+        """Read everything and return one line per problem; empty when the memory is sound."""
+        problems: list[str] = []
+        for modality in self.modalities:
+            for shard in self.shards(modality):
+                problems += self._shard_problems(shard)
+            problems += self._id_problems(modality)
+        try:
+            list(self._skip_lines())
+        except ArtifactError as error:
+            problems.append(str(error))
+        return problems + [f"{name}: left over, not named by the manifest" for name in self.leftovers()]
+
+    def leftovers(self) -> list[str]:
+        """Return files of an interrupted run, relative to the memory; the next ``cmcr embed`` removes them."""
+        named = {name for shards in self.manifest.shards.values() for s in shards for name in (s.vectors, s.metadata)}
+        folders = [*(f"{modality.folder}_emb" for modality in Modality), "metadata"]
+        found = [path for folder in folders for path in sorted((self.path / folder).glob("*"))]
+        found += [self.path / f".{name}.partial" for name in (MANIFEST, SKIPPED)]
+        relative = [path.relative_to(self.path).as_posix() for path in found if path.is_file()]
+        ours = [name for name in relative if name.endswith(".partial") or _OWN_FILE.fullmatch(PurePosixPath(name).name)]
+        return [name for name in ours if name not in named]
+
+    def _shard_vectors(self, shard: Shard) -> np.ndarray:
+        path = self.path / shard.vectors
+        try:
+            stored: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ArtifactError(f"{path}: {_why(error)}; restore it, or embed into a new folder") from None
+        expected = (shard.rows, self.encoder.dim)
+        if stored.shape != expected or stored.dtype != self.dtype:
+            raise ArtifactError(
+                f"{path}: {stored.dtype} of shape {stored.shape}; the manifest says {self.dtype} of {expected}"
+            )
+        return stored
+
+    def _unit(self, stored: np.ndarray, shard: Shard) -> np.ndarray:
+        block = np.array(stored, dtype=np.float32)
+        norms = np.linalg.norm(block, axis=1, keepdims=True)
+        if not (np.isfinite(norms).all() and norms.all()):
+            path = self.path / shard.vectors
+            raise ArtifactError(f"{path}: holds non-finite or zero vectors; see cmcr info --verify {self.path}")
+        block /= norms
+        return block
+
+    def _shard_metadata(self, shard: Shard) -> Iterator[Row]:
+        path, count = self.path / shard.metadata, 0
+        for count, value in _json_lines(path):  # noqa: B007 - the last count is compared after the loop
+            yield Row(_text(value, "id", path), _text(value, "source", path), value.get("hash"), value.get("text"))
+        if count != shard.rows:
+            raise ArtifactError(f"{path}: {count} lines; the manifest says {shard.rows} rows")
+
+    def _skip_lines(self) -> Iterator[Skip]:
+        path, count = self.path / SKIPPED, 0
+        if not self.manifest.skipped:
+            return
+        for count, value in itertools.islice(_json_lines(path), self.manifest.skipped):
+            try:
+                yield Skip(**(value | {"modality": Modality(value["modality"])}))
+            except (KeyError, TypeError, ValueError):
+                raise ArtifactError(f"{path}:{count}: not a skip record; restore the file") from None
+        if count != self.manifest.skipped:
+            raise ArtifactError(f"{path}: {count} lines; the manifest says {self.manifest.skipped}")
+
+    def _shard_problems(self, shard: Shard) -> list[str]:
+        problems = []
+        for name, expected in ((shard.vectors, shard.sha256), (shard.metadata, shard.metadata_sha256)):
+            if (self.path / name).is_file() and sha256_file(self.path / name) != expected:
+                problems.append(f"{name}: its sha256 is not the manifest's")
+        try:
+            stored = self._shard_vectors(shard)
+        except ArtifactError as error:
+            return [*problems, str(error)]
+        norms = np.concatenate(
+            [np.linalg.norm(stored[i : i + 8192].astype(np.float32), axis=1) for i in range(0, shard.rows, 8192)]
+        )
+        finite = np.isfinite(norms)
+        if not finite.all():
+            problems.append(f"{shard.vectors}: {np.count_nonzero(~finite)} rows are not finite")
+        off = np.count_nonzero(np.abs(norms[finite] - 1) > _NORM_TOLERANCE[self.dtype])
+        if self.normalized and off:
+            problems.append(f"{shard.vectors}: {off} rows are not of norm 1")
+        return problems
+
+    def _id_problems(self, modality: Modality) -> list[str]:
+        try:
+            ids = self.ids(modality)
+        except ArtifactError as error:
+            return [str(error)]
+        repeated = len(ids) - len(set(ids))
+        return [f"{modality}: {repeated} ids are not unique"] if repeated else []
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                value = json.loads(line)
+                if not isinstance(value, dict):
+                    raise ValueError("not an object")
+                yield number, value
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: {_why(error)}; restore it, or embed into a new folder") from None
+
+
+def _text(value: dict[str, Any], key: str, path: Path) -> str:
+    if not isinstance(value.get(key), str):
+        raise ArtifactError(f"{path}: a row without {key}; restore the file, or embed into a new folder")
+    return str(value[key])
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror or "unreadable") if isinstance(error, OSError) else f"damaged ({error})"

@@ -1,0 +1,184 @@
+"""Write a memory shard by shard, so that a run which dies at any instant leaves a whole, smaller memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import filelock
+import numpy as np
+
+from cmcr.errors import ArtifactError, InputError
+from cmcr.files import write_atomic, write_json
+from cmcr.manifest import DTYPES, MANIFEST, SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
+from cmcr.memory import Memory
+from cmcr.modality import Modality
+
+LOCK = ".lock"
+
+
+class MemoryWriter:
+    """The one writer of a memory: creates it or goes on with it, under a lock.
+
+    Use it as a context manager. Entering removes what an interrupted run left behind.
+
+    Attributes:
+        memory: The memory as committed so far.
+    """
+
+    memory: Memory
+
+    def __init__(self, path: str | Path, encoder: EncoderInfo, dtype: str | None = None) -> None:
+        """Choose the folder, the encoder and how vectors lie on disk (None: as they do, or float16 in a new memory).
+
+        Raises:
+            InputError: an unknown ``dtype``.
+        """
+        if dtype not in (None, *DTYPES):
+            raise InputError(f"dtype {dtype!r}; expected {' or '.join(DTYPES)}")
+        self.path = Path(path)
+        self._encoder = encoder
+        self._dtype = dtype
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Take the lock, then open or create the memory.
+
+        Raises:
+            ArtifactError: another run writes to it; it belongs to another encoder or has another dtype; it is damaged;
+                or the folder holds something else.
+        """
+        with ExitStack() as stack, self._named_errors():
+            self._make_folder()
+            lock = filelock.FileLock(self.path / LOCK)
+            try:
+                stack.enter_context(lock.acquire(blocking=False))
+            except filelock.Timeout:
+                raise ArtifactError(f"{self.path}: another run is writing to this memory; wait until it ends") from None
+            self.memory = Memory(self.path, self._open_manifest())
+            self._clean()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def append(
+        self, modality: Modality, vectors: np.ndarray, rows: Sequence[Row], skipped: Iterable[Skip] = ()
+    ) -> None:
+        """Commit one shard and the skips that belong to it, all or nothing.
+
+        Args:
+            modality: Of the rows; a skip names its own.
+            vectors: (N, D) float, finite and not zero; stored normalised. N = 0 commits the skips alone.
+            rows: What is known about each vector; ids are new to the memory.
+            skipped: What could not be embedded.
+
+        Raises:
+            ValueError: shapes, values or lengths are not as said (a mistake of the caller).
+            OSError: the disk is full or the folder read-only; the memory is as it was before.
+        """
+        if vectors.shape != (len(rows), self._encoder.dim):
+            raise ValueError(f"vectors of shape {vectors.shape} for {len(rows)} rows of {self._encoder.dim} components")
+        manifest, skips = self.memory.manifest, [_json_line(asdict(skip)) for skip in skipped]
+        with self._named_errors():
+            if len(rows):
+                shard = self._write_shard(modality, vectors, rows, number=len(manifest.shards.get(modality, ())))
+                shards = manifest.shards | {modality: (*manifest.shards.get(modality, ()), shard)}
+                manifest = dataclasses.replace(manifest, shards={m: shards[m] for m in Modality if m in shards})
+            if skips:
+                self._write_skips(skips)
+                manifest = dataclasses.replace(manifest, skipped=manifest.skipped + len(skips))
+            self._commit(manifest)
+
+    def forget_skipped(self) -> None:
+        """Commit an empty list of skips, so that every skipped item counts as new."""
+        with self._named_errors():
+            self._commit(dataclasses.replace(self.memory.manifest, skipped=0))
+            self._clean()
+
+    def _commit(self, manifest: Manifest) -> None:
+        if manifest != self.memory.manifest:
+            write_json(self.path / MANIFEST, manifest.to_json())
+            self.memory = Memory(self.path, manifest)
+
+    def _write_shard(self, modality: Modality, vectors: np.ndarray, rows: Sequence[Row], number: int) -> Shard:
+        norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+        if not (np.isfinite(norms).all() and norms.all()):
+            raise ValueError("non-finite or zero vectors cannot be stored")
+        file = io.BytesIO()
+        np.save(file, (vectors / norms).astype(self.memory.dtype), allow_pickle=False)
+        metadata = b"".join(_json_line(asdict(row)) for row in rows)
+        names = Shard.names(modality, number)
+        for name, data in zip(names, (file.getvalue(), metadata), strict=True):
+            write_atomic(self.path / name, data)
+        digests = (hashlib.sha256(data).hexdigest() for data in (file.getvalue(), metadata))
+        return Shard(*names, len(rows), *digests)
+
+    def _write_skips(self, lines: list[bytes]) -> None:
+        path = self.path / SKIPPED
+        old = path.read_bytes() if self.memory.manifest.skipped else b""
+        write_atomic(path, old + b"".join(lines))
+
+    def _make_folder(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise ArtifactError(f"{self.path}: is a file; choose a folder for the memory")
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not (self.path / MANIFEST).exists():
+            others = set(os.listdir(self.path)) - {LOCK, f".{MANIFEST}.partial"}  # noqa: PTH208
+            if others:
+                raise ArtifactError(
+                    f"{self.path}: not empty and not a memory (holds {sorted(others)[0]!r}); choose a new folder"
+                )
+
+    def _open_manifest(self) -> Manifest:
+        if not (self.path / MANIFEST).exists():
+            manifest = Manifest(self._encoder, self._dtype or DTYPES[0], normalized=True, shards={}, skipped=0)
+            write_json(self.path / MANIFEST, manifest.to_json())
+            return manifest
+        manifest = Manifest.read(self.path)
+        if manifest.encoder != self._encoder:
+            raise ArtifactError(
+                f"{self.path}: belongs to encoder {manifest.encoder}, not to {self._encoder}; choose another folder"
+            )
+        if self._dtype not in (None, manifest.dtype):
+            raise ArtifactError(f"{self.path}: stores {manifest.dtype}, not {self._dtype}; choose another folder")
+        return manifest
+
+    def _clean(self) -> None:
+        for name in self.memory.leftovers():
+            (self.path / name).unlink()
+        path, count = self.path / SKIPPED, self.memory.manifest.skipped
+        if not path.exists():
+            lines: list[bytes] = []
+        else:
+            lines = path.read_bytes().splitlines(keepends=True)
+        if len(lines) < count:
+            raise ArtifactError(f"{path}: {len(lines)} lines; the manifest says {count}: restore the file")
+        if path.exists() and not count:
+            path.unlink()
+        elif len(lines) > count:
+            write_atomic(path, b"".join(lines[:count]))
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or str(self.path)
+            raise
+
+
+def _json_line(value: dict[str, object]) -> bytes:
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode()

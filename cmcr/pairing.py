@@ -1,0 +1,248 @@
+"""The training pairs of a connection: overlap rows joined by id, each with what both memories recall for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cmcr.consistency import recall, recall_top_k
+from cmcr.errors import ArtifactError, InputError
+from cmcr.files import atomic, write_json
+from cmcr.hooks import Progress, silent
+from cmcr.memory import Memory
+from cmcr.modality import Modality
+
+QUERIES = 4096
+"""Overlap rows that share one pass over a memory."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Rows of the modality that two memories share.
+
+    Attributes:
+        modality: The shared modality.
+        rows_a: (N,) row numbers in the first memory, ascending.
+        rows_b: (N,) row numbers of the same items in the second.
+        only_a: Rows of the first memory that the second lacks.
+        only_b: Rows of the second memory that the first lacks.
+        unchecked: Joined rows whose content hash at least one memory does not know (imported vectors).
+    """
+
+    modality: Modality
+    rows_a: np.ndarray
+    rows_b: np.ndarray
+    only_a: int
+    only_b: int
+    unchecked: int
+
+
+def join(a: Memory, b: Memory, via: Modality | None = None) -> Overlap:
+    """Join the overlap of two memories by id.
+
+    Args:
+        a: The first memory.
+        b: The second.
+        via: The shared modality, needed when they share several.
+
+    Raises:
+        InputError: nothing or several modalities shared, fewer than 2 common ids, or one id with two contents.
+    """
+    modality = _shared_modality(a, b, via)
+    known = {row.id: (number, row.hash) for number, row in enumerate(b.metadata(modality))}
+    rows_a, rows_b, unchecked = [], [], 0
+    for number, row in enumerate(a.metadata(modality)):
+        other, other_hash = known.get(row.id, (-1, None))
+        if other < 0:
+            continue
+        if row.hash is None or other_hash is None:
+            unchecked += 1
+        elif row.hash != other_hash:
+            raise InputError(
+                f"{modality} {row.id!r} has different content in {a.path} and {b.path}; "
+                "embed the same files into both memories, or give different items different ids"
+            )
+        rows_a.append(number)
+        rows_b.append(other)
+    if len(rows_a) < 2:
+        raise InputError(
+            f"{a.path} and {b.path} share {len(rows_a)} {modality} id(s) of {a.rows(modality)} and {b.rows(modality)}; "
+            f"at least 2 are needed (many more to learn from): embed the same {modality} items into both"
+        )
+    only_a, only_b = a.rows(modality) - len(rows_a), b.rows(modality) - len(rows_b)
+    return Overlap(modality, np.array(rows_a), np.array(rows_b), only_a, only_b, unchecked)
+
+
+def _shared_modality(a: Memory, b: Memory, via: Modality | None) -> Modality:
+    shared = [modality for modality in a.modalities if modality in b.modalities]
+    held = f"{a.path} holds {_names(a.modalities)}, {b.path} holds {_names(b.modalities)}"
+    if via is not None:
+        if via not in shared:
+            raise InputError(f"--via {via}: not in both memories ({held}); embed the same {via} items into both")
+        return via
+    if not shared:
+        raise InputError(f"no common modality: {held}; embed the same items of one modality into both")
+    if len(shared) > 1:
+        raise InputError(f"several common modalities ({_names(tuple(shared))}); choose the overlap with --via")
+    return shared[0]
+
+
+def outer_modality(memory: Memory, overlap: Modality, wanted: Modality | None) -> Modality:
+    """Return the modality of ``memory`` that is connected through the overlap: the other one it holds.
+
+    Raises:
+        InputError: there is none, several, or ``wanted`` is not among them.
+    """
+    others = tuple(modality for modality in memory.modalities if modality != overlap)
+    if wanted is not None and wanted not in others:
+        raise InputError(f"{memory.path} holds no {wanted} beside the overlap ({_names(others) or 'nothing'})")
+    if not others:
+        raise InputError(
+            f"{memory.path} holds only {overlap}; embed the items it should recall (its other modality) into it"
+        )
+    if wanted is None and len(others) > 1:
+        raise InputError(
+            f"{memory.path} holds {_names(others)} beside {overlap}; choose one with --outer-a / --outer-b"
+        )
+    return wanted or others[0]
+
+
+def _names(modalities: tuple[Modality, ...]) -> str:
+    return ", ".join(modalities) or "nothing"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows in four aligned arrays; the two pseudo arrays are None without memories.
+
+    Attributes:
+        overlap_a: (N, D_a) unit overlap rows in the first space.
+        overlap_b: (N, D_b) the same rows in the second.
+        pseudo_a: (N, D_a) what the first memory's outer modality recalls for each row.
+        pseudo_b: (N, D_b) the second's.
+    """
+
+    overlap_a: np.ndarray
+    overlap_b: np.ndarray
+    pseudo_a: np.ndarray | None = None
+    pseudo_b: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.overlap_a)
+
+    def take(self, rows: np.ndarray, device: str = "cpu") -> Rows:
+        """Return some rows as float32 tensors."""
+
+        def tensor(array: np.ndarray | None) -> torch.Tensor | None:
+            return None if array is None else torch.from_numpy(array[rows].astype(np.float32)).to(device)
+
+        overlap = tensor(self.overlap_a), tensor(self.overlap_b)
+        return Rows(overlap[0], overlap[1], tensor(self.pseudo_a), tensor(self.pseudo_b))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of ``Pairs`` as float32 tensors."""
+
+    overlap_a: torch.Tensor
+    overlap_b: torch.Tensor
+    pseudo_a: torch.Tensor | None
+    pseudo_b: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One memory's part in the pairs: its overlap rows, and the modality it recalls (None: recall nothing)."""
+
+    memory: Memory
+    overlap: Modality
+    rows: np.ndarray
+    outer: Modality | None
+
+
+def build_pairs(
+    a: Side, b: Side, folder: Path, tau: float, top_k: int = 0, device: str = "cpu", progress: Progress = silent
+) -> Pairs:
+    """Compute the pairs of two memories into ``folder`` as float16 .npy files, or reuse those that are there.
+
+    The full softmax over each memory, streamed (``top_k`` 0), or only its ``top_k`` nearest rows.
+
+    Returns:
+        The pairs, memory-mapped.
+    """
+    # Files are made one after the other and named by what made them: after a kill, the finished ones are found again.
+    total = sum((1 + (side.outer is not None)) * len(side.rows) for side in (a, b))
+    arrays: list[np.ndarray | None] = []
+    done = 0
+    for name, side in (("a", a), ("b", b)):
+        for part in ("overlap", "pseudo"):
+            if part == "pseudo" and side.outer is None:
+                arrays.append(None)
+                continue
+            key = _key(side, part, tau, top_k)
+            path = folder / f"{part}_{name}.npy"
+            if _stored_key(path) != key:
+                blocks = _overlap_blocks(side) if part == "overlap" else _recalled_blocks(side, tau, top_k, device)
+                _write(path, (len(side.rows), side.memory.encoder.dim), blocks, progress, done, total)
+                write_json(path.with_suffix(".json"), {"made_from": key})
+            done += len(side.rows)
+            arrays.append(np.load(path, mmap_mode="r", allow_pickle=False))
+    if arrays[0] is None or arrays[2] is None:
+        raise ArtifactError(f"{folder}: no overlap rows")
+    return Pairs(arrays[0], arrays[2], arrays[1], arrays[3])
+
+
+def _key(side: Side, part: str, tau: float, top_k: int) -> str:
+    made_from = [side.memory.fingerprint(side.overlap), hashlib.sha256(side.rows.astype("<i8").tobytes()).hexdigest()]
+    if part == "pseudo" and side.outer is not None:
+        made_from += [side.memory.fingerprint(side.outer), repr(tau), str(top_k)]
+    return hashlib.sha256(" ".join([part, *made_from]).encode()).hexdigest()
+
+
+def _stored_key(path: Path) -> str | None:
+    if not path.exists():
+        return None
+    try:
+        return str(json.loads(path.with_suffix(".json").read_text())["made_from"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _overlap_blocks(side: Side) -> Iterator[np.ndarray]:
+    for start in range(0, len(side.rows), QUERIES):
+        yield side.memory.vectors(side.overlap, side.rows[start : start + QUERIES])
+
+
+def _recalled_blocks(side: Side, tau: float, top_k: int, device: str) -> Iterator[np.ndarray]:
+    memory, outer = side.memory, side.outer
+    assert outer is not None  # noqa: S101  (callers ask only for sides that recall)
+    for block in _overlap_blocks(side):
+        queries = torch.from_numpy(block).to(device)
+        # The top-k keeps k vectors a query in memory, so it takes fewer queries a pass.
+        parts = queries.split(max(1, QUERIES // max(1, top_k))) if top_k else (queries,)
+        recalled = [
+            recall_top_k(part, lambda: memory.blocks(outer), tau, top_k)
+            if top_k
+            else recall(part, lambda: memory.blocks(outer), tau)
+            for part in parts
+        ]
+        yield torch.cat(recalled).cpu().numpy()
+
+
+def _write(
+    path: Path, shape: tuple[int, int], blocks: Iterator[np.ndarray], progress: Progress, done: int, total: int
+) -> None:
+    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+    path.with_suffix(".json").unlink(missing_ok=True)
+    with atomic(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype="<f2").tobytes())
+            done += len(block)
+            progress(done, total, f"pairing: {path.stem}")

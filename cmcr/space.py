@@ -1,0 +1,307 @@
+"""The connected space: which encoder goes through which projector, as a folder a person can open and share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from cmcr.errors import ArtifactError, InputError, nearest
+from cmcr.files import write_atomic, write_json
+from cmcr.memory import Memory
+from cmcr.modality import Modality
+from cmcr.projector import OfModality, Projector, ProjectorConfig
+
+FORMAT, VERSION = "cmcr-space", 1
+BLOCK_FLOATS = 1 << 25
+"""Floats that one block of a projection may take, whatever the number of anchors a route has."""
+
+
+@dataclass(frozen=True)
+class SpaceEncoder:
+    """An encoder of a connected space: its name, fingerprint, dim, and the modalities the space holds of it."""
+
+    name: str
+    fingerprint: str
+    dim: int
+    modalities: tuple[Modality, ...]
+
+
+class ConnectedSpace:
+    """Several encoders' vectors in one space.
+
+    Attributes:
+        encoders: By name; the first is the base, which embeds a query when several encoders could.
+        projectors: By encoder name.
+        overlap: The modality through which the encoders were connected.
+        method: ``c-mcr``, ``linear``, ``route`` or another.
+        recipe: The settings that made it.
+        metrics: What was measured while making it.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, SpaceEncoder],
+        projectors: Mapping[str, Projector],
+        overlap: Modality,
+        method: str,
+        recipe: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.encoders = dict(encoders)
+        self.projectors = {name: projectors[name].eval() for name in self.encoders}
+        self.overlap, self.method = overlap, method
+        self.recipe, self.metrics = dict(recipe or {}), dict(metrics or {})
+
+    @property
+    def dim(self) -> int:
+        """Components of a vector of the space."""
+        return next(iter(self.projectors.values())).config.out_dim
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """Every modality of the space, in the encoders' order."""
+        return tuple(dict.fromkeys(m for encoder in self.encoders.values() for m in encoder.modalities))
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 (hex) over the encoders, the projectors' shapes and weights: equal for equal projections."""
+        return hashlib.sha256(json.dumps(self._structure(), sort_keys=True).encode() + self._weights()).hexdigest()
+
+    def encoder_for(self, modality: Modality, encoder: str | None = None) -> SpaceEncoder:
+        """Return the named encoder, or the first one that has ``modality``.
+
+        Raises:
+            InputError: no encoder has the modality, or the name is not of this space.
+        """
+        if encoder is not None and encoder not in self.encoders:
+            known = ", ".join(self.encoders)
+            raise InputError(f"encoder {encoder!r} is not in this space ({known}){nearest(encoder, self.encoders)}")
+        named = [self.encoders[encoder]] if encoder is not None else list(self.encoders.values())
+        found = next((candidate for candidate in named if modality in candidate.modalities), None)
+        if found is None:
+            held = "; ".join(f"{e.name}: {', '.join(e.modalities)}" for e in named)
+            raise InputError(f"modality {modality!r} is not in this space ({held})")
+        return found
+
+    def projector(self, encoder: str, modality: Modality) -> OfModality:
+        """Return the module that maps raw unit vectors (N, D) of one modality to (N, dim) unit vectors."""
+        return self.projectors[self.encoder_for(modality, encoder).name].of(modality)
+
+    def project(
+        self, vectors: Memory | np.ndarray, *, encoder: str | None = None, modality: Modality | str
+    ) -> np.ndarray:
+        """Project vectors of one encoder and modality into the space.
+
+        Args:
+            vectors: A memory, or (N, D) rows of an encoder (normalised here).
+            encoder: Whose vectors they are; may be left out for a memory or when only one encoder has the modality.
+            modality: Their modality.
+
+        Returns:
+            (N, dim) float32 unit vectors.
+
+        Raises:
+            InputError: a wrong shape, non-finite values, or a modality or encoder the space lacks.
+            ArtifactError: the memory belongs to another encoder than the space.
+        """
+        blocks = list(self.project_blocks(vectors, encoder=encoder, modality=modality))
+        return np.concatenate(blocks) if blocks else np.zeros((0, self.dim), np.float32)
+
+    def project_blocks(
+        self, vectors: Memory | np.ndarray, *, encoder: str | None = None, modality: Modality | str
+    ) -> Iterator[np.ndarray]:
+        """Like ``project``, a block of rows at a time, in order."""
+        modality = Modality(modality)
+        if isinstance(vectors, Memory):
+            entry = self._of_memory(vectors, modality, encoder)
+            blocks: Iterator[np.ndarray] = vectors.blocks(modality)
+        else:
+            entry = self.encoder_for(modality, encoder)
+            blocks = iter([_checked(vectors, entry)])
+        projector = self.projectors[entry.name]
+        rows = max(1, BLOCK_FLOATS // max(projector.config.anchors, entry.dim, self.dim))
+        for block in blocks:
+            for start in range(0, len(block), rows):
+                with torch.inference_mode():
+                    part = torch.from_numpy(np.array(block[start : start + rows], dtype=np.float32))
+                    yield projector(part, modality).numpy()
+
+    def _of_memory(self, memory: Memory, modality: Modality, encoder: str | None) -> SpaceEncoder:
+        theirs = memory.encoder
+        if encoder not in (None, theirs.name):
+            raise InputError(f"{memory.path} holds vectors of {theirs.name!r}, not of {encoder!r}")
+        if theirs.name not in self.encoders or self.encoders[theirs.name].fingerprint != theirs.fingerprint:
+            known = ", ".join(f"{e.name} ({e.fingerprint[:12]})" for e in self.encoders.values())
+            raise ArtifactError(
+                f"{memory.path} was made by {theirs.name} ({theirs.fingerprint[:12]}), this space connects {known}; "
+                "embed with that encoder, or connect anew"
+            )
+        if modality not in memory.modalities:
+            raise InputError(f"{memory.path} holds {', '.join(memory.modalities) or 'nothing'}, no {modality}")
+        return self.encoder_for(modality, theirs.name)
+
+    def _structure(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": encoder.name,
+                "fingerprint": encoder.fingerprint,
+                "dim": encoder.dim,
+                "modalities": list(encoder.modalities),
+                "projector": self.projectors[encoder.name].config.to_dict(),
+            }
+            for encoder in self.encoders.values()
+        ]
+
+    def _weights(self) -> bytes:
+        tensors = {
+            f"{number}.{key}": tensor.contiguous()
+            for number, name in enumerate(self.encoders)
+            for key, tensor in self.projectors[name].state_dict().items()
+        }
+        # An identity projector has no weights, and safetensors wants at least one tensor.
+        return save_tensors(tensors or {"none": torch.zeros(0)})
+
+    def save(self, path: str | Path) -> None:
+        """Write config.json, model.safetensors and the card README.md into the folder ``path``."""
+        from cmcr import __version__
+
+        folder, weights = Path(path), self._weights()
+        write_atomic(folder / "model.safetensors", weights)
+        config = {
+            "format": FORMAT,
+            "version": VERSION,
+            "method": self.method,
+            "overlap": self.overlap,
+            "dim": self.dim,
+            "encoders": self._structure(),
+            "recipe": self.recipe,
+            "metrics": self.metrics,
+            "model_sha256": hashlib.sha256(weights).hexdigest(),
+            "versions": {"cmcr": __version__, "torch": torch.__version__},
+        }
+        write_atomic(folder / "README.md", card(config).encode())
+        # Last, since it is what makes the folder a space; its hash tells a half-replaced one.
+        write_json(folder / "config.json", config)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> ConnectedSpace:
+        """Open a space folder; runs no code from it (JSON and safetensors only).
+
+        Raises:
+            ArtifactError: missing, not a space, of another version, or damaged.
+        """
+        folder = Path(path)
+        config = _read_config(folder)
+        try:
+            data = (folder / "model.safetensors").read_bytes()
+            if hashlib.sha256(data).hexdigest() != config["model_sha256"]:
+                raise ArtifactError(f"{folder}/model.safetensors is not the file config.json names; connect anew")
+            tensors = load_tensors(data)
+            encoders, projectors = {}, {}
+            for number, entry in enumerate(config["encoders"]):
+                modalities = tuple(Modality(m) for m in entry["modalities"])
+                encoders[entry["name"]] = SpaceEncoder(entry["name"], entry["fingerprint"], entry["dim"], modalities)
+                settings = entry["projector"] | {"centered": tuple(entry["projector"]["centered"])}
+                projector = Projector(ProjectorConfig(**settings))
+                prefix = f"{number}."
+                state = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+                projector.load_state_dict(state)
+                projectors[entry["name"]] = projector
+            overlap = Modality(config["overlap"])
+            return cls(encoders, projectors, overlap, config["method"], config["recipe"], config["metrics"])
+        except OSError as error:
+            raise ArtifactError(f"{folder}/model.safetensors: {error.strerror}; connect anew") from error
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ArtifactError(f"{folder} is damaged or was edited by hand ({reason}); connect anew") from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ArtifactError(
+            f"{folder}: not a connected space (no config.json); make one with: cmcr connect A B -o {folder}"
+        )
+    try:
+        config = json.loads(path.read_text("utf-8"))
+        found = config.get("format"), config.get("version")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ArtifactError(f"{path}: not readable as JSON ({error}); connect anew") from error
+    if found != (FORMAT, VERSION):
+        raise ArtifactError(f"{path}: format {found[0]!r} version {found[1]!r}, expected {FORMAT!r} version {VERSION}")
+    result: dict[str, Any] = config
+    return result
+
+
+def _checked(vectors: np.ndarray, encoder: SpaceEncoder) -> np.ndarray:
+    """Return float32 unit rows, or say what is wrong with the array."""
+    rows = np.asarray(vectors)
+    if rows.ndim != 2 or rows.shape[1] != encoder.dim or rows.dtype.kind not in "fiu":
+        raise InputError(f"array {rows.dtype} {rows.shape}; {encoder.name} has numbers of shape (N, {encoder.dim})")
+    rows = rows.astype(np.float32)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    bad = ~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0)
+    if bad.any():
+        raise InputError(f"row {int(bad.argmax())} of the array is zero or not finite; remove it")
+    return rows / norms
+
+
+def card(config: Mapping[str, Any]) -> str:
+    """Return the model card (Markdown with the Hub's front matter) of a space's config."""
+    encoders = "\n".join(
+        f"| {e['name']} | {', '.join(e['modalities'])} | {e['dim']} | {e['projector']['kind']} "
+        f"| `{e['fingerprint'][:12]}` |"
+        for e in config["encoders"]
+    )
+    metrics = "\n".join(f"| {name} | {_figure(value)} |" for name, value in config["metrics"].items())
+    recipe = "\n".join(f"{name} = {json.dumps(value)}" for name, value in sorted(config["recipe"].items()))
+    first = config["encoders"][0]
+    return f"""---
+library_name: cmcr
+license: other
+tags: [contrastive-learning, multimodal, retrieval, c-mcr]
+---
+
+# A connected space: {" + ".join(e["name"] for e in config["encoders"])}
+
+Made by cmcr with method `{config["method"]}` through **{config["overlap"]}**, without any
+paired data of the modalities it connects. The licences of the encoders apply to it.
+
+| encoder | modalities | dim | projector | fingerprint |
+|---|---|--:|---|---|
+{encoders}
+
+```python
+from cmcr import ConnectedSpace
+
+space = ConnectedSpace.from_pretrained(".")
+# (N, {config["dim"]}) unit vectors
+vectors = space.project(rows, encoder={first["name"]!r}, modality={str(first["modalities"][0])!r})
+```
+
+## Measured while making it, on held-out overlap rows
+
+| measure | value |
+|---|--:|
+{metrics}
+
+## Recipe
+
+```toml
+{recipe}
+```
+"""
+
+
+def _figure(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

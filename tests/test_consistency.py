@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmcr.consistency import complete, recall, recall_top_k
+
+
+def unit(rows, dim, seed):
+    x = torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(x, dim=1)
+
+
+def blocks_of(memory, size):
+    return lambda: (part.numpy() for part in memory.split(size))
+
+
+def naive(queries, memory, tau, k=None):
+    result = []
+    for q in queries.double().numpy():
+        similarity = memory.double().numpy() @ q
+        kept = np.argsort(-similarity, kind="stable")[:k]
+        weights = np.exp((similarity[kept] - similarity.max()) / tau)
+        result.append(weights @ memory.double().numpy()[kept] / weights.sum())
+    return torch.tensor(np.array(result))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 41), st.floats(0.005, 1.0), st.integers(0, 99))
+def test_recall_is_the_full_softmax_whatever_the_blocks(rows, size, tau, seed):
+    queries, memory = unit(7, 5, seed), unit(rows, 5, seed + 1)
+    found = recall(queries, blocks_of(memory, size), tau)
+    assert torch.allclose(found.double(), naive(queries, memory, tau), atol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 41), st.integers(1, 45), st.integers(0, 99))
+def test_top_k_is_the_softmax_over_the_k_nearest(rows, size, k, seed):
+    queries, memory = unit(6, 5, seed), unit(rows, 5, seed + 1)
+    found = recall_top_k(queries, blocks_of(memory, size), 0.05, k)
+    assert torch.allclose(found.double(), naive(queries, memory, 0.05, k), atol=1e-5)
+
+
+def test_recall_does_not_overflow_at_a_tiny_temperature():
+    queries, memory = unit(4, 5, 0), unit(30, 5, 1)
+    found = recall(queries, blocks_of(memory, 7), 1e-6)
+    nearest = memory[(queries @ memory.T).argmax(dim=1)]
+    assert torch.allclose(found, nearest, atol=1e-4)
+
+
+def test_completion_has_the_cosines_the_variance_implies():
+    x = unit(1, 512, 0).expand(2000, -1)
+    noisy = complete(x, 0.004, torch.Generator().manual_seed(0))
+    again = complete(x, 0.004, torch.Generator().manual_seed(1))
+    # E cos(x, x~) = 0.574 and of two draws 0.331 at sigma^2 = 0.004 and d = 512.
+    assert float((x * noisy).sum(1).mean()) == pytest.approx(0.574, abs=0.01)
+    assert float((again * noisy).sum(1).mean()) == pytest.approx(0.331, abs=0.01)
+    assert torch.allclose(noisy.norm(dim=1), torch.ones(2000), atol=1e-5)
+
+
+def test_completion_without_variance_only_normalises_and_draws_nothing():
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    assert torch.allclose(complete(3 * unit(4, 5, 0), 0.0, generator), unit(4, 5, 0), atol=1e-6)
+    assert torch.equal(before, generator.get_state())
+
+
+def test_completion_is_fresh_at_each_call_and_repeats_with_its_generator():
+    x = unit(4, 5, 0)
+    generator = torch.Generator().manual_seed(3)
+    first, second = complete(x, 0.01, generator), complete(x, 0.01, generator)
+    assert not torch.allclose(first, second)
+    assert torch.equal(first, complete(x, 0.01, torch.Generator().manual_seed(3)))
