@@ -34,4 +34,4 @@ bench-quality: $(STAMP)
 	$(BIN)/python benchmarks/quality.py
 
 docs: $(STAMP)
-	$(BIN)/python docs/make_cli_reference.py
+	$(BIN)/python -m typer cmcr.cli utils docs --name cmcr --output docs/cli.md

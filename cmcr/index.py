@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import atomic, sha256_file, write_json
@@ -70,18 +71,33 @@ def exact_search(blocks: Iterable[Array], queries: Array, k: int, chunk: int = 1
         InputError: ``k`` is below 1, a query is not finite, or dimensions differ.
     """
     asked = _checked(queries, k).astype(np.float64)
-    best, first = np.zeros((len(asked), 0), np.int64), 0
+    best = [np.zeros((len(part), 0), np.int64) for part in _parts(asked, chunk)]
+    first = 0
     for block in blocks:
         _same_dim(asked.shape[1], block.shape[1])
-        part, rows = block.astype(np.float64), np.arange(first, first + len(block))
-        for start in range(0, len(asked), chunk):
-            keys = _keys(cosine(asked[start : start + chunk], part), rows)
-            merged = _largest(np.concatenate([best[start : start + chunk], keys], axis=1), k)
-            if start == 0:
-                grown = np.empty((len(asked), merged.shape[1]), np.int64)
-            grown[start : start + chunk] = merged
-        best, first = (grown if len(asked) else best), first + len(block)
-    return _hits(-np.sort(-best, axis=1))
+        rows, gallery = np.arange(first, first + len(block)), block.astype(np.float64)
+        for number, part in enumerate(_parts(asked, chunk)):
+            keys = _candidates(cosine(part, gallery), rows, best[number], k)
+            best[number] = _largest(np.concatenate([best[number], keys], axis=1), k)
+        first += len(block)
+    return _hits(-np.sort(-np.concatenate(best), axis=1))
+
+
+def _parts(queries: npt.NDArray[np.float64], chunk: int) -> list[npt.NDArray[np.float64]]:
+    return [queries[start : start + chunk] for start in range(0, max(len(queries), 1), chunk)]
+
+
+def _candidates(scores: Array, rows: Rows, best: Rows, k: int) -> Rows:
+    """Return the keys of what may enter the (Q, k) ``best``, padded with lower ones: on most blocks only a few can."""
+    if best.shape[1] < k:
+        return _keys(scores, rows)
+    least = _hits(best.min(axis=1)).scores
+    query, column = np.nonzero(~(scores < least[:, None]))
+    count = np.bincount(query, minlength=len(scores))
+    keys = np.full((len(scores), count.max(initial=0)), np.iinfo(np.int64).min)
+    place = np.arange(len(query)) - np.repeat(np.cumsum(count) - count, count)
+    keys[query, place] = _keys(scores[query, column], rows[column])
+    return keys
 
 
 def _keys(scores: Array, rows: Rows) -> Rows:

@@ -62,30 +62,18 @@ class Item:
         return PurePosixPath(self.source).suffix.lower() if self.path is not None else ""
 
     def read(self) -> bytes:
-        """Return the content: the file's or member's bytes, or the text as UTF-8.
+        """Return the content: the file's or member's bytes; of a text its stripped UTF-8.
 
         Raises:
-            ItemError: missing, unreadable, truncated, not a regular file, or above ``MAX_ITEM_BYTES``.
+            ItemError: missing, unreadable, truncated, not a regular file, or too large; a text that is empty or not
+                UTF-8.
         """
         if self.problem is not None:
             raise ItemError(self.problem)
         if self.path is None:
             return (self.text or "").encode()
-        try:
-            status = self.path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise ItemError("not a regular file")
-            size = status.st_size if self.size is None else self.size
-            if size > MAX_ITEM_BYTES:
-                raise ItemError(f"{size} bytes; at most {MAX_ITEM_BYTES} are read")
-            with self.path.open("rb") as file:
-                file.seek(self.offset)
-                data = file.read(size)
-        except (OSError, ValueError) as error:
-            raise ItemError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-        if len(data) < size:
-            raise ItemError(f"truncated: {len(data)} of {size} bytes")
-        return data
+        data = _read_part(self.path, self.offset, self.size)
+        return _checked_text(data) if self.modality is Modality.TEXT else data
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +166,69 @@ def item_from_query(text_or_path: str, allowed: Sequence[Modality]) -> Item:
         )
     if exists:
         return Item(path.stem, modality, path.as_posix(), path=path)
-    item = _text_item(text_or_path, "query")
+    item = text_item(text_or_path, "query")
     if item.problem:
         raise InputError(f"query: {item.problem}; expected a text or a file of {' or '.join(allowed)}")
     return item
+
+
+def text_item(line: str, source: str, given: str | None = None) -> Item:
+    """Return a text as an item; without a ``given`` id, its id is derived from the text alone."""
+    text, problem = line.strip(), None
+    if not text:
+        problem = "empty text"
+    elif len(text) > MAX_TEXT:
+        problem = f"{len(text)} characters; at most {MAX_TEXT} are read"
+    elif not _is_unicode(text):
+        problem = "not valid Unicode"
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+    return Item(given or f"t-{digest[:16]}", Modality.TEXT, source, text=None if problem else text, problem=problem)
+
+
+def unique_items(modality: Modality, items: Iterable[Item], ignored: dict[str, int] | None = None) -> Inputs:
+    """Return the items in their order: repeated texts dropped, any other second item of one id made a problem."""
+    kept: list[Item] = []
+    first: dict[str, Item] = {}
+    duplicates = 0
+    for item in items:
+        before = item if item.problem else first.setdefault(item.id, item)
+        if before is item:
+            kept.append(item)
+        elif item.text is not None and item.text == before.text:
+            duplicates += 1
+        else:
+            kept.append(replace(item, problem=f"has the same id as {before.source}"))
+    return Inputs(modality, kept, duplicates, ignored or {})
+
+
+def _read_part(path: Path, offset: int, size: int | None) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ItemError("not a regular file")
+        size = status.st_size if size is None else size
+        if size > MAX_ITEM_BYTES:
+            raise ItemError(f"{size} bytes; at most {MAX_ITEM_BYTES} are read")
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(size)
+    except (OSError, ValueError) as error:
+        raise ItemError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(data) < size:
+        raise ItemError(f"truncated: {len(data)} of {size} bytes")
+    return data
+
+
+def _checked_text(data: bytes) -> bytes:
+    try:
+        text = data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise ItemError(f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8") from None
+    if not text:
+        raise ItemError("empty text")
+    if len(text) > MAX_TEXT:
+        raise ItemError(f"{len(text)} characters; at most {MAX_TEXT} are read")
+    return text.encode()
 
 
 def _folder_files(folder: Path) -> list[_File]:
@@ -240,13 +287,15 @@ def _choose(source: str, files: list[_File], modality: Modality | None, allowed:
     # A problem without a suffix stands for files whose names are unknown.
     chosen = [file for file in files if file.suffix in wanted or (file.problem and not file.suffix)]
     ignored = {suffix or "none": count for suffix, count in sorted(seen.items()) if suffix not in wanted}
-    return _unique(present[0], (file.item(present[0]) for file in chosen), ignored)
+    return unique_items(present[0], (file.item(present[0]) for file in chosen), ignored)
 
 
 def _text_lines(data: bytes, name: str) -> Inputs:
     lines = enumerate(decode(data, name).split("\n"), 1)
-    items = (_text_item(line, f"{PurePosixPath(name).name}:{number}") for number, line in lines if line.strip())
-    return _unique(Modality.TEXT, items)
+    items = [text_item(line, f"{PurePosixPath(name).name}:{number}") for number, line in lines if line.strip()]
+    if not items:
+        raise InputError(f"{name}: no text in it; expected one item a line")
+    return unique_items(Modality.TEXT, items)
 
 
 def _manifest_items(path: Path, modality: Modality | None, allowed: Sequence[Modality]) -> Inputs:
@@ -262,7 +311,7 @@ def _manifest_items(path: Path, modality: Modality | None, allowed: Sequence[Mod
         names = [name for each in ([kind] if kind else allowed) for name in _COLUMNS[each]]
         seen = " ".join(sorted(columns)) or "no record at all"
         raise InputError(f"{path}: no usable column; looked for {' '.join([*names, *_PATH_COLUMNS])}; saw {seen}")
-    return _unique(kind, (_record_item(record, kind, path) for record in records))
+    return unique_items(kind, (_record_item(record, kind, path) for record in records))
 
 
 def _record_item(record: Record, modality: Modality, manifest: Path) -> Item:
@@ -271,42 +320,14 @@ def _record_item(record: Record, modality: Modality, manifest: Path) -> Item:
     own = next((record.values[name] for name in _COLUMNS[modality] if name in record.values), None)
     path = next((record.values[name] for name in _PATH_COLUMNS if name in record.values), None)
     if modality is Modality.TEXT and own is not None:
-        item = _text_item(own, source)
-        return replace(item, id=_readable(given) if given else item.id, problem=record.problem or item.problem)
+        item = text_item(own, source, _readable(given) if given else None)
+        return replace(item, problem=record.problem) if record.problem else item
     name = own or path
     if name is None or record.problem:
         return Item(given or source, modality, source, problem=record.problem or f"no {modality} in this record")
     key = PurePosixPath(name).with_suffix("").as_posix() if PurePosixPath(name).name else name
     where = manifest.parent / name
     return Item(_readable(given or key), modality, _readable(where.as_posix()), path=where)
-
-
-def _text_item(line: str, source: str) -> Item:
-    text, problem = line.strip(), None
-    if not text:
-        problem = "empty text"
-    elif len(text) > MAX_TEXT:
-        problem = f"{len(text)} characters; at most {MAX_TEXT} are read"
-    elif not _is_unicode(text):
-        problem = "not valid Unicode"
-    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
-    return Item(f"t-{digest[:16]}", Modality.TEXT, source, text=None if problem else text, problem=problem)
-
-
-def _unique(modality: Modality, items: Iterable[Item], ignored: dict[str, int] | None = None) -> Inputs:
-    """Drop repeated texts; turn any other second item of one id into a problem."""
-    kept: list[Item] = []
-    first: dict[str, Item] = {}
-    duplicates = 0
-    for item in items:
-        before = item if item.problem else first.setdefault(item.id, item)
-        if before is item:
-            kept.append(item)
-        elif item.text is not None and item.text == before.text:
-            duplicates += 1
-        else:
-            kept.append(replace(item, problem=f"has the same id as {before.source}"))
-    return Inputs(modality, kept, duplicates, ignored or {})
 
 
 def _counted(seen: Counter[str]) -> str:

@@ -150,9 +150,26 @@ class Memory:
         start = ends[number] - shards[number].rows
         return next(itertools.islice(self._shard_metadata(shards[number]), index - start, None))
 
+    def skip_records(self) -> Iterator[Skip]:
+        """Yield every skip ever committed, in order.
+
+        Raises:
+            ArtifactError: ``skipped.jsonl`` is missing, damaged, or shorter than the manifest says.
+        """
+        path, count = self.path / SKIPPED, 0
+        if not self.manifest.skipped:
+            return
+        for count, value in itertools.islice(_json_lines(path), self.manifest.skipped):
+            try:
+                yield Skip(**(value | {"modality": Modality(value["modality"])}))
+            except (KeyError, TypeError, ValueError):
+                raise ArtifactError(f"{path}:{count}: not a skip record; restore the file") from None
+        if count != self.manifest.skipped:
+            raise ArtifactError(f"{path}: {count} lines; the manifest says {self.manifest.skipped}")
+
     def skipped(self) -> list[Skip]:
         """Return what could not be embedded and still is not: the last word on each item, in the order written."""
-        last = {(skip.modality, skip.id, skip.source): skip for skip in self._skip_lines()}
+        last = {(skip.modality, skip.id, skip.source): skip for skip in self.skip_records()}
         held = {m: {row.id: row.source for row in self.metadata(m)} for m in self.modalities} if last else {}
         return [s for s in last.values() if s.reason == CHANGED or held.get(s.modality, {}).get(s.id) != s.source]
 
@@ -184,7 +201,7 @@ class Memory:
                 problems += self._shard_problems(shard)
             problems += self._id_problems(modality)
         try:
-            list(self._skip_lines())
+            list(self.skip_records())
         except ArtifactError as error:
             problems.append(str(error))
         return problems + [f"{name}: left over, not named by the manifest" for name in self.leftovers()]
@@ -202,7 +219,7 @@ class Memory:
     def _shard_vectors(self, shard: Shard) -> np.ndarray:
         path = self.path / shard.vectors
         try:
-            stored: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+            stored: np.ndarray = np.lib.format.open_memmap(path, mode="r")  # never unpickles
         except (OSError, ValueError, EOFError) as error:
             raise ArtifactError(f"{path}: {_why(error)}; restore it, or embed into a new folder") from None
         expected = (shard.rows, self.encoder.dim)
@@ -227,18 +244,6 @@ class Memory:
             yield Row(_text(value, "id", path), _text(value, "source", path), value.get("hash"), value.get("text"))
         if count != shard.rows:
             raise ArtifactError(f"{path}: {count} lines; the manifest says {shard.rows} rows")
-
-    def _skip_lines(self) -> Iterator[Skip]:
-        path, count = self.path / SKIPPED, 0
-        if not self.manifest.skipped:
-            return
-        for count, value in itertools.islice(_json_lines(path), self.manifest.skipped):
-            try:
-                yield Skip(**(value | {"modality": Modality(value["modality"])}))
-            except (KeyError, TypeError, ValueError):
-                raise ArtifactError(f"{path}:{count}: not a skip record; restore the file") from None
-        if count != self.manifest.skipped:
-            raise ArtifactError(f"{path}: {count} lines; the manifest says {self.manifest.skipped}")
 
     def _shard_problems(self, shard: Shard) -> list[str]:
         problems = []

@@ -180,5 +180,16 @@ class MemoryWriter:
             raise
 
 
+def relative_to_memory(path: Path, memory: Path) -> str:
+    """Return ``path`` as seen from the memory's folder, so that a project can be moved as a whole.
+
+    What shares nothing but the root with the memory stays absolute.
+    """
+    # Resolved, for the way up from a linked folder leads elsewhere than its name says.
+    target, origin = os.path.realpath(path), os.path.realpath(memory)
+    apart = os.path.commonpath([target, origin]) == os.path.sep
+    return Path(target if apart else os.path.relpath(target, origin)).as_posix()
+
+
 def _json_line(value: dict[str, object]) -> bytes:
     return (json.dumps(value, ensure_ascii=False) + "\n").encode()

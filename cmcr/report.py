@@ -6,12 +6,11 @@ page forbids it), no script runs, and every text is escaped. A source that is go
 
 from __future__ import annotations
 
-import base64
 import io
 import wave
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePosixPath
 
 import numpy as np
 from markupsafe import Markup
@@ -21,11 +20,23 @@ from cmcr.inputs import Item
 from cmcr.media import read_audio, read_image, read_point_cloud
 from cmcr.memory import Memory, Row
 from cmcr.modality import Modality
+from cmcr.report_charts import data_uri, draw_point_cloud, heat_map, image_uri, line_chart, render, results_table
 from cmcr.retrieve import Hit, Query
 
-if TYPE_CHECKING:
-    import jinja2
-    from PIL.Image import Image
+__all__ = [
+    "Answer",
+    "Card",
+    "Media",
+    "Previews",
+    "Section",
+    "beside",
+    "gallery",
+    "heat_map",
+    "line_chart",
+    "page",
+    "results_table",
+    "retrieval_page",
+]
 
 THUMBNAIL = 320
 """Pixels of the longer side of an embedded picture."""
@@ -33,6 +44,8 @@ AUDIO_RATE, AUDIO_SECONDS = 22_050, 10.0
 """Sounds are embedded as mono 16-bit WAV, their first ten seconds."""
 PAGE_BYTES = 32 << 20
 """What a page embeds at most; further cards say that they were left out."""
+FILE_BYTES = 256 << 20
+"""A hit's file above this is not read for its thumbnail."""
 TEXT_CHARACTERS = 400
 
 
@@ -64,6 +77,16 @@ class Card:
     score: float | None = None
     mark: str = ""
 
+    @property
+    def caption(self) -> str:
+        """The title, unless it only names the text that is shown anyway."""
+        return "" if self.media.kind == "text" else self.title
+
+    @property
+    def bar(self) -> int:
+        """Length of the score's bar in percent; a negative cosine has none."""
+        return round(100 * min(max(self.score or 0.0, 0.0), 1.0))
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -89,21 +112,33 @@ class Previews:
     def __init__(self, budget: int = PAGE_BYTES) -> None:
         self.left = budget
 
+    def of_query(self, query: Query) -> Media:
+        """Show what a query was made from."""
+        if isinstance(query.source, Item):
+            return self.of_item(query.source)
+        return self.of_row(query.memory, query.modality, query.source) if query.memory else Media("none")
+
     def of_item(self, item: Item) -> Media:
-        """Show a query's item."""
+        """Show an item."""
         try:
             return self.of(item.modality, item.read(), item.suffix, item.text)
         except ItemError as error:
             return Media("none", note=str(error))
 
-    def of_row(self, memory: Memory, modality: Modality, source: str, text: str | None) -> Media:
-        """Show a row of a memory, by its source and text."""
-        row = Row(id="", source=source, hash=None, text=text)
+    def of_row(self, memory: Memory, modality: Modality, row: Row) -> Media:
+        """Show a row of a memory, from its file or its text."""
         try:
-            data = None if modality is Modality.TEXT and text is not None else memory.source_bytes(row)
+            path = memory.source_path(row)
+            if path is not None and path.stat().st_size > FILE_BYTES:
+                return Media("none", note=f"above {FILE_BYTES >> 20} MiB, not opened for a thumbnail")
+            data = None if modality is Modality.TEXT and row.text is not None else memory.source_bytes(row)
         except OSError as error:
             return Media("none", note=f"cannot be read: {error.strerror}")
-        return self.of(modality, data, _suffix(source), text)
+        return self.of(modality, data, PurePosixPath(row.source.rpartition("!")[2]).suffix.lower(), row.text)
+
+    def of_hit(self, memory: Memory, modality: Modality, hit: Hit) -> Media:
+        """Show a hit in ``memory``."""
+        return self.of_row(memory, modality, Row(hit.id, hit.source, None, hit.text))
 
     def of(self, modality: Modality, data: bytes | None, suffix: str = "", text: str | None = None) -> Media:
         """Show content of any modality; never fails on it."""
@@ -122,11 +157,6 @@ class Previews:
         return media
 
 
-def _suffix(source: str) -> str:
-    name = source.rpartition("/")[2]
-    return "." + name.rpartition(".")[2].lower() if "." in name else ""
-
-
 def _shortened(text: str) -> str:
     return text if len(text) <= TEXT_CHARACTERS else text[: TEXT_CHARACTERS - 1].rstrip() + "…"
 
@@ -134,7 +164,7 @@ def _shortened(text: str) -> str:
 def _picture(data: bytes, suffix: str) -> Media:
     image = read_image(data)
     image.thumbnail((THUMBNAIL, THUMBNAIL))
-    return Media("image", _image_uri(image, "JPEG", quality=85))
+    return Media("image", image_uri(image, "JPEG", quality=85))
 
 
 def _sound(data: bytes, suffix: str) -> Media:
@@ -146,11 +176,11 @@ def _sound(data: bytes, suffix: str) -> Media:
         file.setsampwidth(2)
         file.setframerate(AUDIO_RATE)
         file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
-    return Media("audio", _uri("audio/wav", buffer.getvalue()), note="its first ten seconds" if cut else "")
+    return Media("audio", data_uri("audio/wav", buffer.getvalue()), note="its first ten seconds" if cut else "")
 
 
 def _cloud(data: bytes, suffix: str) -> Media:
-    return Media("image", _image_uri(draw_point_cloud(read_point_cloud(data, suffix)), "PNG", optimize=True))
+    return Media("image", image_uri(draw_point_cloud(read_point_cloud(data, suffix)), "PNG", optimize=True))
 
 
 _MAKERS: dict[Modality, Callable[[bytes, str], Media]] = {
@@ -160,15 +190,14 @@ _MAKERS: dict[Modality, Callable[[bytes, str], Media]] = {
 }
 
 
-def _image_uri(image: Image, kind: str, **options: Any) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return data_uri(f"image/{kind.lower()}", buffer.getvalue())
-
-
 def gallery(answers: Sequence[Answer]) -> Markup:
     """Return queries and their hits as a grid of cards."""
     return render("gallery.html", answers=answers)
+
+
+def beside(*parts: Markup) -> Markup:
+    """Return parts next to each other where the page is wide enough, e.g. the heat maps before and after."""
+    return Markup('<div class="maps">{}</div>').format(Markup("").join(parts))
 
 
 def page(title: str, sections: Sequence[Section], lead: str = "", facts: Mapping[str, object] | None = None) -> str:
@@ -194,12 +223,16 @@ def retrieval_page(
     previews = Previews()
     answers = []
     for query, found in zip(queries, hits, strict=True):
-        asked = Card(query.name, previews.of_query(query))
-        cards = [
-            Card(hit.id, previews.of_row(memory, modality, hit.source, hit.text), rank=hit.rank, score=hit.score)
-            for hit in found
-        ]
-        answers.append(Answer(asked, cards, heading=f"{query.modality.label} → {modality.label}"))
-    one = len(queries) == 1
-    title = f"{modality.label} for “{_shortened(queries[0].name)}”" if one else f"{len(queries)} queries"
+        cards = [Card(hit.id, previews.of_hit(memory, modality, hit), rank=hit.rank, score=hit.score) for hit in found]
+        heading = f"{_name(query.modality)} → {_name(modality)}"
+        answers.append(Answer(Card(query.name, previews.of_query(query)), cards, heading))
+    title = (
+        f"{len(queries)} queries"
+        if len(queries) != 1
+        else f"Nearest {_name(modality)} to “{_shortened(queries[0].name)}”"
+    )
     return page(title, [Section("", body=gallery(answers))], facts=facts)
+
+
+def _name(modality: Modality) -> str:
+    return modality.value.replace("_", " ")

@@ -47,7 +47,7 @@ def data_uri(kind: str, data: bytes) -> str:
 def image_uri(image: Image, kind: str = "PNG", **options: object) -> str:
     """Return a picture as an address that a page can embed."""
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)  # type: ignore[arg-type]
+    image.save(buffer, kind, **options)
     return data_uri(f"image/{kind.lower()}", buffer.getvalue())
 
 
@@ -162,12 +162,13 @@ def draw_point_cloud(points: np.ndarray, size: int = 240) -> Image:
     across, up, near = _seen(points[:, :3])
     light = 0.4 + 0.6 * (near - near.min()) / max(float(np.ptp(near)), 1e-9)
     order = np.argsort(near, kind="stable")
-    shades = np.clip(_tints(points) * light[:, None] * 255, 0, 255).astype(np.uint8)[order]
+    shades = np.full((len(points), 4), 255, np.uint8)
+    shades[:, :3] = np.clip(_tints(points) * light[:, None] * 255, 0, 255)[order]
     large = 2 * size  # halved at the end, which smooths the discs
     column = np.round((0.5 + 0.46 * across[order]) * (large - 1)).astype(int)
     line = np.round((0.5 - 0.46 * up[order]) * (large - 1)).astype(int)
-    canvas = np.full((large, large, 3), 246, np.uint8)
-    radius = int(np.clip(size / 6 / np.sqrt(len(points)) * 4, 2, 7))
+    canvas = np.zeros((large, large, 4), np.uint8)  # nothing behind, so that it stands on light and dark pages
+    radius = int(np.clip(size / np.sqrt(len(points)), 3, 8))
     for dy in range(-radius, radius + 1):
         for dx in range(-radius, radius + 1):
             if dx * dx + dy * dy <= radius * radius:

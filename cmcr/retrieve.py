@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,19 +131,22 @@ def _embed(
     encoder = _load(space, space.encoder_for(modality, name), modality, device)
     found: list[Query] = []
     failed: list[tuple[Item, str]] = []
-    for batch in itertools.batched(items, BATCH) if hasattr(itertools, "batched") else _batched(items):
-        good: list[Item] = []
+    for start in range(0, len(items), BATCH):
         prepared: list[Any] = []
-        for item in batch:
+        good: list[Item] = []
+        for item in items[start : start + BATCH]:
             try:
                 prepared.append(encoder.prepare(item, item.read()))
                 good.append(item)
             except ItemError as error:
                 failed.append((item, str(error)))
-        if good:
-            vectors = space.project(encoder.encode(modality, prepared), encoder=encoder.name, modality=modality)
-            named = zip(good, vectors, strict=True)
-            found += [Query(item.text or item.source, modality, encoder.name, vector, item) for item, vector in named]
+        vectors = encoder.encode(modality, prepared) if good else np.zeros((0, encoder.dim), np.float32)
+        norms = np.linalg.norm(vectors, axis=1)
+        usable = np.isfinite(norms) & (norms > 0)
+        failed += [(item, "its vector is zero or not finite") for item in np.array(good, object)[~usable]]
+        projected = space.project(vectors[usable], encoder=encoder.name, modality=modality)
+        named = zip(np.array(good, object)[usable], projected, strict=True)
+        found += [Query(item.text or item.source, modality, encoder.name, vector, item) for item, vector in named]
     return found, failed
 
 
@@ -162,3 +166,118 @@ def _load(space: ConnectedSpace, entry: SpaceEncoder, modality: Modality, device
             f"{entry.fingerprint[:12]}; install that version, or embed and connect anew"
         )
     return encoder
+
+
+def _split_row(query: str) -> tuple[Memory, str] | None:
+    """Return the memory and id of ``MEMORY#ID``, or None when the query is something else."""
+    for place in (i for i, letter in enumerate(query) if letter == "#"):
+        folder = Path(query[:place])
+        if place and len(query) < 4096 and (folder / MANIFEST).is_file():
+            return Memory.open(folder), query[place + 1 :]
+    return None
+
+
+def _row_query(space: ConnectedSpace, memory: Memory, wanted: str, modality: Modality | None) -> Query:
+    searched = [modality] if modality else memory.modalities
+    known = [(each, number, row) for each in searched for number, row in enumerate(memory.metadata(each))]
+    places = [place for place in known if place[2].id == wanted]
+    if not places:
+        close = nearest(wanted, (row.id for _, _, row in known[:10_000]))
+        raise InputError(f"{memory.path} has no row {wanted!r}{close}")
+    if len(places) > 1:
+        held = " and ".join(each for each, _, _ in places)
+        raise InputError(f"{memory.path}#{wanted} is {held}; choose one with --query-modality {places[0][0]}")
+    own, number, row = places[0]
+    check(space, memory, own)
+    vector = space.project(memory.vectors(own, [number]), encoder=memory.encoder.name, modality=own)[0]
+    return Query(f"{memory.path}#{wanted}", own, memory.encoder.name, vector, row, memory)
+
+
+def check(space: ConnectedSpace, memory: Memory, modality: Modality) -> None:
+    """Refuse a memory whose vectors are not of an encoder of the space, or that lacks the modality.
+
+    Raises:
+        ArtifactError: another encoder.
+        InputError: no such modality.
+    """
+    next(iter(space.project_blocks(memory, modality=modality)), None)
+
+
+def _gallery(space: ConnectedSpace, memory: Memory, modality: Modality) -> Blocks:
+    return lambda: space.project_blocks(memory, modality=modality)
+
+
+def make_index(
+    space: ConnectedSpace, memory: Memory, modality: Modality, kind: str, seed: int = 0
+) -> tuple[Path, IndexInfo]:
+    """Build an index of a memory's modality, as it lies in the space, and keep it beside the memory."""
+    check(space, memory, modality)
+    path = index_path(memory.path, space.fingerprint, modality, kind)
+    built = build_index(kind, _gallery(space, memory, modality), seed)
+    fingerprints = {"memory": memory.fingerprint(modality), "space": space.fingerprint}
+    return path, save_index(built, path, modality=modality, **fingerprints)
+
+
+def open_index(
+    space: ConnectedSpace, memory: Memory, modality: Modality, kind: str = "exact", space_name: str = "SPACE"
+) -> Index:
+    """Return the index ``kind`` of a gallery: ``exact``, or one that ``make_index`` has made.
+
+    Raises:
+        ArtifactError: the memory does not belong to the space, or its index is missing, damaged or stale.
+        InputError: the memory lacks the modality.
+    """
+    check(space, memory, modality)
+    if kind == "exact":
+        return ExactIndex(_gallery(space, memory, modality))
+    path = index_path(memory.path, space.fingerprint, modality, kind)
+    made = ["cmcr", "index", str(memory.path), "--space", space_name, "--modality", modality.value, "--kind", kind]
+    return load_index(path, memory=memory.fingerprint(modality), space=space.fingerprint, cure=shlex.join(made))
+
+
+def retrieve(
+    space: ConnectedSpace,
+    queries: Sequence[Query] | np.ndarray,
+    memory: Memory,
+    modality: Modality,
+    k: int = 10,
+    index: Index | None = None,
+) -> list[list[Hit]]:
+    """Return the ``k`` rows of a memory's modality nearest to each query, best first.
+
+    Args:
+        space: The space the queries were asked in.
+        queries: From ``ask`` and ``ask_many``, or (Q, dim) unit vectors of the space.
+        memory: The gallery; its encoder is one of the space's.
+        modality: What to look for in it.
+        k: Hits wanted; a smaller gallery gives all it has.
+        index: From ``open_index``; an exact search when left out.
+
+    Raises:
+        InputError: ``k`` below 1, a query that is not finite, or a modality the memory lacks.
+        ArtifactError: the memory belongs to another encoder than the space.
+    """
+    vectors = queries if isinstance(queries, np.ndarray) else np.stack([query.vector for query in queries])
+    scores, rows = (index or open_index(space, memory, modality)).search(vectors, k)
+    known = _metadata(memory, modality, sorted({int(row) for row in rows.flat if row >= 0}))
+    return [
+        [
+            _hit(memory, rank, known[int(row)], float(score))
+            for rank, (row, score) in enumerate(zip(*pair, strict=True), 1)
+            if row >= 0
+        ]
+        for pair in zip(rows, scores, strict=True)
+    ]
+
+
+def _hit(memory: Memory, rank: int, row: Row, score: float) -> Hit:
+    path = memory.source_path(row)
+    return Hit(rank, row.id, score, row.source, row.text, os.path.relpath(path) if path else None)
+
+
+def _metadata(memory: Memory, modality: Modality, rows: Sequence[int]) -> dict[int, Row]:
+    """Return what is known about ``rows`` (ascending): a few are looked up, many are met on one pass."""
+    if len(rows) < _FEW:
+        return {number: memory.row(modality, number) for number in rows}
+    wanted, passed = set(rows), itertools.islice(memory.metadata(modality), rows[-1] + 1)
+    return {number: row for number, row in enumerate(passed) if number in wanted}

@@ -14,7 +14,13 @@ def test_toml_sets_every_field_and_lambda(tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('method = "route"\nroute-tau = 0.1\nlambda = 10\nepochs = 3\ncenter = false\n')
     config = ConnectConfig.from_toml(recipe)
-    assert (config.method, config.route_tau, config.intra_weight, config.epochs, config.center) == ("route", 0.1, 10, 3, False)
+    assert (config.method, config.route_tau, config.intra_weight, config.epochs, config.center) == (
+        "route",
+        0.1,
+        10,
+        3,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,7 +43,7 @@ def test_toml_sets_every_field_and_lambda(tmp_path):
 def test_bad_recipes_are_named(tmp_path, text, message):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(text)
-    with pytest.raises(InputError, match="recipe.toml") as error:
+    with pytest.raises(InputError, match=r"recipe\.toml") as error:
         ConnectConfig.from_toml(recipe)
     assert message in str(error.value)
 

@@ -85,7 +85,7 @@ def test_outer_modality_is_the_other_one(memories, tmp_path):
     with pytest.raises(InputError, match="holds only text"):
         outer_modality(only, TEXT, None)
     three = Memory.open(
-        write(tmp_path / "three", "x", {m: (vectors, metadata) for m in (TEXT, IMAGE, Modality.POINT_CLOUD)})
+        write(tmp_path / "three", "x", dict.fromkeys((TEXT, IMAGE, Modality.POINT_CLOUD), (vectors, metadata)))
     )
     with pytest.raises(InputError, match="choose one with --outer-a"):
         outer_modality(three, TEXT, None)

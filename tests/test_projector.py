@@ -19,7 +19,13 @@ def test_projects_any_dims_to_unit_vectors(kind):
 
 def test_layers_are_those_of_the_official_heads():
     audio_visual = Projector(ProjectorConfig("mlp", 512, 512, hidden=1024)).body
-    assert [type(layer).__name__ for layer in audio_visual] == ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d"]
+    assert [type(layer).__name__ for layer in audio_visual] == [
+        "Linear",
+        "BatchNorm1d",
+        "ReLU",
+        "Linear",
+        "BatchNorm1d",
+    ]
     assert audio_visual[0].weight.shape == (1024, 512) and audio_visual[3].weight.shape == (512, 1024)
     cloud = Projector(ProjectorConfig("half-mlp", 512, 512))
     assert [type(layer).__name__ for layer in cloud.body] == ["Linear", "BatchNorm1d", "ReLU"]

@@ -26,7 +26,9 @@ def space(seed, dim, latents, modality_seed, gap=0.6, noise=0.03):
 
 def rows(prefix, count):
     ids = [f"{prefix}{number}" for number in range(count)]
-    return [Row(name, f"{prefix}.txt:{n}", hashlib.sha256(name.encode()).hexdigest(), name) for n, name in enumerate(ids)]
+    return [
+        Row(name, f"{prefix}.txt:{n}", hashlib.sha256(name.encode()).hexdigest(), name) for n, name in enumerate(ids)
+    ]
 
 
 def write(path, name, parts, fingerprint=None, dtype="float32"):
@@ -41,7 +43,9 @@ def write(path, name, parts, fingerprint=None, dtype="float32"):
 def two_memories(folder, texts=400, outer=300, seed=0):
     """mem/a (text, image) and mem/b (text, audio) sharing texts; plus 60 true (image, audio) pairs nobody trains on."""
     rng = np.random.default_rng(seed)
-    latent = {name: rng.normal(size=(count, LATENT)) for name, count in (("t", texts), ("i", outer), ("s", outer), ("e", 60))}
+    latent = {
+        name: rng.normal(size=(count, LATENT)) for name, count in (("t", texts), ("i", outer), ("s", outer), ("e", 60))
+    }
     a = write(
         folder / "a",
         "enc-a",

@@ -1,0 +1,82 @@
+"""Benchmarks: each is one module with a function ``evaluate`` that returns a ``Result``."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cmcr.errors import InputError, nearest
+from cmcr.files import write_json
+
+REGISTRY = {"paired-retrieval": "cmcr.benchmarks.paired_retrieval"}
+
+
+def load_benchmark(name: str) -> Callable[..., Result]:
+    """Return the ``evaluate`` of the benchmark called ``name``.
+
+    Raises:
+        InputError: unknown; the message holds the nearest known one.
+    """
+    if name not in REGISTRY:
+        raise InputError(f"unknown benchmark {name!r}; expected {', '.join(REGISTRY)}{nearest(name, REGISTRY)}")
+    function: Callable[..., Result] = import_module(REGISTRY[name]).evaluate
+    return function
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions that a measured number may depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in ("cmcr", "numpy", "torch")}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured, with all that is needed to read it and to measure it again.
+
+    Attributes:
+        name: Of the benchmark.
+        values: By what was asked (e.g. ``audio->image``), the named numbers.
+        n: Queries asked in each.
+        gallery: Candidates each query had.
+        chance: The same numbers for a guess.
+        settings: What was chosen.
+        fingerprints: Of the space and the memories.
+        notes: What a reader must know, e.g. items left out.
+        seconds: Time taken.
+    """
+
+    name: str
+    values: Mapping[str, Mapping[str, float]]
+    n: int
+    gallery: int
+    chance: Mapping[str, float]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=library_versions)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON-ready values."""
+        return asdict(self)
+
+    def save(self, path: Path) -> None:
+        """Write the result as JSON, whole or not at all."""
+        write_json(path, self.to_json())
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Return columns and rows for a person: a row for everything asked, and chance below."""
+        measures = list(self.chance)
+        rows = [[asked, *(_figure(numbers, name) for name in measures)] for asked, numbers in self.values.items()]
+        rows.append(["chance", *(_figure(self.chance, name) for name in measures)])
+        size = [[str(self.n), str(self.gallery)]] * len(rows)
+        return ["", "queries", "gallery", *measures], [[r[0], *s, *r[1:]] for r, s in zip(rows, size, strict=True)]
+
+
+def _figure(numbers: Mapping[str, float], name: str) -> str:
+    value = numbers.get(name)
+    return "" if value is None else f"{value:.1f}" if "rank" in name else f"{value:.3f}"

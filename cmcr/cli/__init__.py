@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cmcr import console
-from cmcr.cli import connect
+from cmcr.cli import connect, embed, evaluate, retrieve
 from cmcr.errors import CmcrError
 
 app = typer.Typer(
@@ -40,7 +40,13 @@ def _root(
 
 
 # Each command is a plain function in its own module; they import their libraries when they run.
+app.command("embed")(embed.embed)
+app.command("info")(embed.info)
 app.command("connect")(connect.connect)
+app.command("retrieve")(retrieve.retrieve)
+app.add_typer(evaluate.app, name="eval")
+app.command("index")(retrieve.index)
+app.command("export")(retrieve.export)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,237 @@
+"""``cmcr embed``: files in, a memory out. ``cmcr info``: what lies in a memory or a space."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cmcr import console
+from cmcr.errors import ArtifactError
+from cmcr.modality import Modality
+
+if TYPE_CHECKING:
+    from cmcr.embed import EmbedReport
+    from cmcr.memory import Memory
+
+_IMPORT = "Vectors made elsewhere"
+_WORK = "How the work is done"
+
+
+def embed(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The memory: a folder, made or gone on with.")],
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="INPUT",
+            help="Folder, glob, text file (one item a line), JSONL/CSV manifest, webdataset tar; - reads stdin.",
+        ),
+    ] = None,
+    encoder: Annotated[str | None, typer.Option("--encoder", "-e", help="tiny-clip, tiny-clap, tiny-ulip ...")] = None,
+    modality: Annotated[Modality | None, typer.Option(help="Default: seen from the input.")] = None,
+    dtype: Annotated[
+        Literal["float16", "float32"] | None, typer.Option(help="On disk; default: float16, or what the memory has.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when an item was skipped.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON on stdout.")] = False,
+    retry_skipped: Annotated[bool, typer.Option("--retry-skipped", help="Try again what was skipped before.")] = False,
+    shard_size: Annotated[int, typer.Option(min=1, help="Items a shard.", rich_help_panel=_WORK)] = 10_000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Items a batch.", rich_help_panel=_WORK)] = 64,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads that decode; default: by processors.", rich_help_panel=_WORK)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WORK)] = "auto",
+    from_vectors: Annotated[
+        Path | None,
+        typer.Option(help="A .npy of shape (rows, D), or a clip-retrieval folder.", rich_help_panel=_IMPORT),
+    ] = None,
+    ids: Annotated[Path | None, typer.Option(help="One id a line.", rich_help_panel=_IMPORT)] = None,
+    sources: Annotated[
+        Path | None, typer.Option(help="One text (or path) a line: the content of each row.", rich_help_panel=_IMPORT)
+    ] = None,
+    encoder_name: Annotated[str | None, typer.Option(help="Who made the vectors.", rich_help_panel=_IMPORT)] = None,
+    fingerprint: Annotated[
+        str | None, typer.Option(help="Default: imported:NAME.", show_default=False, rich_help_panel=_IMPORT)
+    ] = None,
+) -> None:
+    """Embed files into a memory, or go on with one: only what is new is embedded.
+
+    A bad item is skipped with its reason in skipped.jsonl; an interrupted run goes on with the same command.
+    """
+    options: dict[str, Any] = {"shard_size": shard_size, "dtype": dtype, "retry_skipped": retry_skipped}
+    if from_vectors is not None:
+        if source is not None or encoder is not None or encoder_name is None:
+            raise typer.BadParameter("--from-vectors needs --encoder-name, and neither INPUT nor --encoder")
+        options |= {"encoder_name": encoder_name, "fingerprint": fingerprint}
+        reports = _import(from_vectors, ids, sources, output, modality, options)
+    else:
+        if source is None or encoder is None:
+            raise typer.BadParameter("give INPUT and --encoder, or --from-vectors and --encoder-name")
+        options |= {"batch_size": batch_size, "workers": workers}
+        reports = [_embed(source, encoder, device, output, modality, options)]
+    name = encoder or encoder_name or ""
+    for report in reports:
+        _tell(report, output)
+    _tell_next(reports, output, encoder)
+    if as_json:
+        console.show_json({"memory": str(output), "encoder": name, "added": [_counts(report) for report in reports]})
+    if strict and any(report.skipped for report in reports):
+        raise typer.Exit(1)
+
+
+def info(
+    path: Annotated[Path, typer.Argument(help="A memory or a space.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read all of a memory and check it; exit 1 on a problem.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a memory or a space holds, and check a memory."""
+    config = _space_config(path)
+    if config is not None:
+        _show(config, as_json)
+        return
+    from cmcr.memory import Memory
+
+    memory = Memory.open(path)
+    if not verify:
+        _show(_described(memory), as_json)
+        return
+    problems = memory.verify()
+    if as_json:
+        console.show_json({"memory": str(path), "problems": problems})
+    elif problems:
+        console.show_table(["problem"], [[_plain(problem)] for problem in problems])
+    if problems:
+        console.say(f"{path}: {len(problems)} problems")
+        raise typer.Exit(1)
+    console.say(f"{path}: sound: {', '.join(f'{memory.rows(kind)} {kind}' for kind in memory.modalities) or 'empty'}")
+
+
+def _embed(
+    source: str, name: str, device: str, output: Path, modality: Modality | None, options: dict[str, Any]
+) -> EmbedReport:
+    from cmcr import encoders
+    from cmcr.devices import choose_device
+    from cmcr.embed import embed as run
+    from cmcr.inputs import read_items
+
+    encoder = encoders.load_encoder(name, device=choose_device(device))
+    inputs = read_items(source, modality, encoder.modalities)
+    with console.progress(f"embedding {inputs.modality}") as progress:
+        return run(encoder, inputs, output, progress=progress, **options)
+
+
+def _import(
+    vectors: Path,
+    ids: Path | None,
+    sources: Path | None,
+    output: Path,
+    modality: Modality | None,
+    options: dict[str, Any],
+) -> list[EmbedReport]:
+    from cmcr.importing import import_clip_retrieval, import_vectors
+
+    with console.progress("importing") as progress:
+        if vectors.is_dir():
+            if ids is not None or sources is not None:
+                raise typer.BadParameter("--ids and --sources go with a .npy file; a folder has its own metadata")
+            return import_clip_retrieval(vectors, output, modality=modality, progress=progress, **options)
+        if ids is None or modality is None:
+            raise typer.BadParameter("--from-vectors FILE needs --ids and --modality")
+        return [import_vectors(vectors, ids, output, modality=modality, sources=sources, progress=progress, **options)]
+
+
+def _counts(report: EmbedReport) -> dict[str, Any]:
+    return {
+        "modality": str(report.modality),
+        "items": report.items,
+        "embedded": report.embedded,
+        "already": report.already,
+        "duplicates": report.duplicates,
+        "ignored": report.ignored,
+        "skipped": len(report.skipped),
+        "reasons": dict(report.reasons()),
+        "rows": report.rows,
+    }
+
+
+def _tell(report: EmbedReport, output: Path) -> None:
+    parts = [f"{report.embedded} {report.modality} embedded"]
+    parts += [f"{report.already} already there"] if report.already else []
+    parts += [f"{report.duplicates} repeated"] if report.duplicates else []
+    parts += [f"{len(report.skipped)} skipped"] if report.skipped else []
+    console.say(f"{output}: {', '.join(parts)}; it holds {report.rows}")
+    if report.ignored:
+        seen = ", ".join(f"{suffix} ({count})" for suffix, count in report.ignored.items())
+        console.say(f"  left aside for their suffix: {seen}")
+    for reason, count in report.reasons()[:3]:
+        example = next(skip.source for skip in report.skipped if skip.reason == reason)
+        console.say(f"  skipped {count}: {_plain(reason)} ({_plain(example)})")
+    if report.skipped:
+        console.say(f"  all of them: {output / 'skipped.jsonl'}; --retry-skipped tries again")
+
+
+def _tell_next(reports: list[EmbedReport], output: Path, encoder: str | None) -> None:
+    if not any(report.rows for report in reports):
+        console.warn(f"{output} holds none of these yet; mend the files above and run the same command again")
+        return
+    from cmcr.memory import Memory
+
+    more = f"cmcr connect {output} OTHER-MEMORY -o spaces/NAME"
+    if encoder is not None and len(Memory.open(output).modalities) == 1:
+        more = f"cmcr embed INPUT -e {encoder} -o {output} with another modality"
+    console.say(f"next: {more}; or cmcr info {output}")
+
+
+def _described(memory: Memory) -> dict[str, Any]:
+    shards = {kind: memory.shards(kind) for kind in memory.modalities}
+    files = [
+        memory.path / name for each in shards.values() for shard in each for name in (shard.vectors, shard.metadata)
+    ]
+    reasons: dict[str, int] = {}
+    skipped = memory.skipped()
+    for skip in skipped:
+        reasons[skip.reason] = reasons.get(skip.reason, 0) + 1
+    return {
+        "memory": str(memory.path),
+        "encoder": memory.encoder.name,
+        "fingerprint": memory.encoder.fingerprint,
+        "dim": memory.encoder.dim,
+        "dtype": memory.dtype,
+        "rows": {str(kind): memory.rows(kind) for kind in shards},
+        "shards": {str(kind): len(each) for kind, each in shards.items()},
+        "bytes": sum(file.stat().st_size for file in files),
+        "skipped": len(skipped),
+        "reasons": dict(sorted(reasons.items(), key=lambda pair: -pair[1])[:5]),
+    }
+
+
+def _space_config(path: Path) -> dict[str, Any] | None:
+    try:
+        config = json.loads((path / "config.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise ArtifactError(f"{path / 'config.json'}: not JSON ({error}); restore it") from None
+    return config if isinstance(config, dict) and config.get("format") == "cmcr-space" else None
+
+
+def _show(values: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        console.show_json(values)
+        return
+    console.show_table(["what", "value"], [[key, _cell(value)] for key, value in values.items()])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_cell(each)}" for key, each in value.items()) or "none"
+    return _plain(", ".join(map(_cell, value)) if isinstance(value, list) else str(value))
+
+
+def _plain(text: str) -> str:
+    """Return text of unknown origin without the control characters that a terminal would obey."""
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,0 +1,222 @@
+"""``cmcr retrieve``, ``cmcr index``, ``cmcr export``: ask a space, make asking fast, take it elsewhere."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cmcr import console
+from cmcr.errors import InputError
+from cmcr.modality import Modality
+
+if TYPE_CHECKING:
+    from cmcr.memory import Memory
+    from cmcr.retrieve import Hit, Query
+    from cmcr.space import ConnectedSpace
+
+_SPACE = typer.Argument(help="A space folder made by cmcr connect.", show_default=False)
+
+
+def retrieve(
+    space: Annotated[Path, _SPACE],
+    gallery: Annotated[Path, typer.Option("--in", help="The memory to look in.", show_default=False)],
+    query: Annotated[
+        str | None, typer.Argument(help="A text, a file, or MEMORY#ID: a row of a memory.", show_default=False)
+    ] = None,
+    modality: Annotated[
+        Modality | None, typer.Option(help="What to look for; may be left out where the memory holds one modality.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Hits a query.")] = 10,
+    queries: Annotated[
+        str | None, typer.Option(help="Many queries: a folder, glob, text file (one a line), manifest or tar.")
+    ] = None,
+    query_modality: Annotated[
+        Modality | None, typer.Option(help="The queries' modality, where it is not seen.")
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Which encoder embeds the query. (default: the space's first that can)")
+    ] = None,
+    index: Annotated[
+        Literal["exact", "flat", "hnsw", "ivf"],
+        typer.Option(help="How to search; all but exact need cmcr index first."),
+    ] = "exact",
+    device: Annotated[str, typer.Option(help="Where the encoder runs: auto, cpu, cuda or mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write a page to look at and listen to.")] = None,
+) -> None:
+    """Find the rows of a memory nearest to a query of any modality of the space."""
+    if (query is None) == (queries is None):
+        raise typer.BadParameter("expected a QUERY or --queries FILE, and not both", param_hint="QUERY")
+    from cmcr.devices import choose_device
+    from cmcr.memory import Memory
+    from cmcr.retrieve import ask, ask_many, open_index
+    from cmcr.retrieve import retrieve as find
+    from cmcr.space import ConnectedSpace
+
+    opened, memory = ConnectedSpace.from_pretrained(space), Memory.open(gallery)
+    wanted = _modality(memory, modality)
+    searched = open_index(opened, memory, wanted, index, str(space))
+    options: dict[str, Any] = {"modality": query_modality, "encoder": encoder, "device": choose_device(device)}
+    if query is not None:
+        asked = [ask(opened, query, **options)]
+    else:
+        asked, failed = ask_many(opened, str(queries), **options)
+        for item, reason in failed:
+            console.warn(f"{item.source}: {reason}; left out")
+    hits = find(opened, asked, memory, wanted, k, searched)
+    if memory.rows(wanted) < k:
+        console.say(f"the gallery holds {memory.rows(wanted)} rows, fewer than -k {k}: all of them are shown")
+    facts = _facts(opened, space, memory, wanted, index)
+    if html:
+        _write_page(html, asked, hits, memory, wanted, facts)
+    _show(asked, hits, facts, as_json, many=query is None)
+    if not html:
+        again = [query] if query is not None else ["--queries", str(queries)]
+        options_again = ["--in", str(gallery), "--modality", wanted.value, "-k", str(k), "--html", "hits.html"]
+        console.say("next: " + shlex.join(["cmcr", "retrieve", str(space), *again, *options_again]))
+
+
+def _modality(memory: Memory, modality: Modality | None) -> Modality:
+    if modality is not None:
+        return modality
+    if len(memory.modalities) != 1:
+        held = " and ".join(memory.modalities) or "nothing"
+        raise InputError(f"{memory.path} holds {held}; choose what to look for with --modality")
+    return memory.modalities[0]
+
+
+def _facts(space: ConnectedSpace, path: Path, memory: Memory, modality: Modality, index: str) -> dict[str, Any]:
+    return {
+        "space": str(path),
+        "method": space.method,
+        "memory": str(memory.path),
+        "modality": modality.value,
+        "gallery": memory.rows(modality),
+        "search": index,
+    }
+
+
+def _show(
+    queries: Sequence[Query], hits: Sequence[Sequence[Hit]], facts: dict[str, Any], as_json: bool, many: bool
+) -> None:
+    if as_json:
+        answers = [
+            {
+                "query": q.name,
+                "query_modality": q.modality.value,
+                "encoder": q.encoder,
+                "hits": [asdict(h) for h in found],
+            }
+            for q, found in zip(queries, hits, strict=True)
+        ]
+        console.show_json(facts | ({"queries": answers} if many else answers[0]))
+        return
+    rows = [
+        [*([query.name] if many else []), hit.rank, f"{hit.score:.4f}", hit.id, hit.text or hit.path or hit.source]
+        for query, found in zip(queries, hits, strict=True)
+        for hit in found
+    ]
+    title = None if many else f"{queries[0].name} -> {facts['modality']} in {facts['memory']}"
+    console.show_table([*(["query"] if many else []), "rank", "score", "id", "what"], rows, title=title)
+
+
+def _write_page(
+    path: Path,
+    queries: Sequence[Query],
+    hits: Sequence[Sequence[Hit]],
+    memory: Memory,
+    modality: Modality,
+    facts: dict[str, Any],
+) -> None:
+    from cmcr.files import write_atomic
+    from cmcr.report import retrieval_page
+
+    write_atomic(path, retrieval_page(queries, hits, memory, modality, facts).encode())
+    console.say(f"wrote {path}: open it in a browser")
+
+
+def index(
+    memory: Annotated[Path, typer.Argument(help="The memory to index.", show_default=False)],
+    space: Annotated[Path, typer.Option(help="The space it is searched in.", show_default=False)],
+    modality: Annotated[
+        Modality | None, typer.Option(help="Of the memory; may be left out where it holds one.", show_default=False)
+    ] = None,
+    kind: Annotated[
+        Literal["flat", "hnsw", "ivf"],
+        typer.Option(help="flat is exact; hnsw is fast and large; ivf is smaller and maps into memory."),
+    ] = "hnsw",
+    seed: Annotated[int, typer.Option(min=0, help="Of the clustering of ivf.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Build a FAISS index of a memory as it lies in a space, kept beside the memory."""
+    from cmcr.memory import Memory
+    from cmcr.retrieve import make_index
+    from cmcr.space import ConnectedSpace
+
+    opened = Memory.open(memory)
+    wanted = _modality(opened, modality)
+    path, info = make_index(ConnectedSpace.from_pretrained(space), opened, wanted, kind, seed)
+    if as_json:
+        console.show_json({"index": str(path)} | asdict(info))
+    else:
+        settings = ", ".join(f"{name} {value}" for name, value in info.parameters.items())
+        console.show_table(("index", "kind", "rows", "dim", "settings"), [(path, kind, info.rows, info.dim, settings)])
+    console.say(f"next: cmcr retrieve {space} QUERY --in {memory} --modality {wanted} --index {kind}")
+
+
+def export(
+    space: Annotated[Path, _SPACE],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write into.", show_default=False)],
+    memory: Annotated[
+        Path | None, typer.Argument(help="A memory, for npy, parquet and faiss.", show_default=False)
+    ] = None,
+    kind: Annotated[
+        Literal["npy", "parquet", "faiss", "torch", "onnx"],
+        typer.Option(
+            "--format", help="npy, parquet, faiss: a memory's projected vectors. torch, onnx: the projectors."
+        ),
+    ] = "npy",
+    modality: Annotated[Modality | None, typer.Option(help="Only this modality of the memory. (default: all)")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Write projected vectors, or the projectors themselves, for other tools."""
+    of_vectors = kind in ("npy", "parquet", "faiss")
+    if of_vectors != (memory is not None):
+        raise typer.BadParameter(
+            f"--format {kind} writes "
+            + ("a memory's vectors: name the memory" if of_vectors else "projectors: name no memory"),
+            param_hint="MEMORY",
+        )
+    from cmcr.export import export_projectors, export_vectors
+    from cmcr.memory import Memory
+    from cmcr.space import ConnectedSpace
+
+    opened = ConnectedSpace.from_pretrained(space)
+    if memory is None:
+        written = export_projectors(opened, out, kind)
+    else:
+        source = Memory.open(memory)
+        entry = opened.encoders.get(source.encoder.name)
+        held = [each for each in source.modalities if entry is None or each in entry.modalities]
+        chosen = [modality] if modality else held
+        written = [path for each in chosen for path in export_vectors(opened, source, each, out, kind)]
+    sizes = [(str(path), path.stat().st_size) for path in written]
+    if as_json:
+        console.show_json({"format": kind, "files": [{"path": path, "bytes": size} for path, size in sizes]})
+    else:
+        console.show_table(("file", "bytes"), sizes)
+    console.say(f"next: {_HINTS[kind].format(path=written[0])}")
+
+
+_HINTS = {
+    "npy": "numpy.load('{path}', mmap_mode='r')",
+    "parquet": "pyarrow.parquet.read_table('{path}'), or import it into a vector database",
+    "faiss": "faiss.read_index('{path}', faiss.IO_FLAG_MMAP)",
+    "torch": "torch.export.load('{path}').module()(vectors)",
+    "onnx": "onnxruntime.InferenceSession('{path}').run(None, {{'vectors': vectors}})",
+}

@@ -1,0 +1,253 @@
+"""The whole job on the embedded tiny world: what ``cmcr demo`` writes, which commands it runs, and the page it ends with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from cmcr.config import ConnectConfig
+from cmcr.files import write_atomic
+from cmcr.memory import Memory
+from cmcr.modality import Modality
+from cmcr.report import Answer, Card, Previews, Section, gallery, page
+from cmcr.report_charts import heat_map, line_chart, results_table
+from cmcr.retrieve import ask, retrieve
+from cmcr.space import ConnectedSpace
+from cmcr.tiny import world
+from cmcr.training import new_projectors
+
+TEXT, IMAGE, AUDIO, CLOUD = Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD
+SIZES = {"texts": 5000, "images": 2000, "sounds": 1500, "clouds": 1500}
+METHODS = ("c-mcr", "route", "linear")
+SHOWN = 4
+UNPAIRED = 1_000_000
+"""Where the seeds of unpaired scenes begin, far from those of the towers' training."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One of the two connections of the demo: what it joins and what it answers that nobody trained."""
+
+    space: str
+    memories: tuple[str, str]
+    query: tuple[str, Modality]
+    gallery: tuple[str, Modality]
+    headline: str
+
+
+PAIRS = (
+    Pair("audio-visual", ("clip", "clap"), ("test-clap", AUDIO), ("test-clip", IMAGE), "A sound finds pictures"),
+    Pair("3d-language", ("clip", "ulip"), ("test-clip", TEXT), ("test-ulip", CLOUD), "A sentence finds shapes"),
+)
+
+
+def write_world(folder: Path, seed: int) -> None:
+    """Write unpaired texts, pictures, sounds and clouds, and a test set that no tower and no memory has seen."""
+    write_unpaired(folder, seed, SIZES)
+    write_paired(folder / "test", world.test_scenes(seed), seed)
+
+
+def write_unpaired(folder: Path, seed: int, sizes: Mapping[str, int]) -> None:
+    """Write so many texts, images, sounds and clouds, each of scenes of its own: nothing here is a pair."""
+    drawn = {name: world.train_scenes(count, UNPAIRED + 10 * seed + n) for n, (name, count) in enumerate(sizes.items())}
+    texts, seen = drawn["texts"], sizes["texts"] // 2
+    world.write_captions(folder / "texts" / "of-pictures.txt", texts[:seen], seed, world.picture_caption)
+    world.write_captions(folder / "texts" / "of-sounds.txt", texts[seen:], seed, world.sound_caption)
+    world.write_images(folder / "images", drawn["images"], seed)
+    world.write_sounds(folder / "sounds", drawn["sounds"], seed)
+    world.write_clouds(folder / "clouds", drawn["clouds"], seed)
+
+
+def write_paired(folder: Path, scenes: Sequence[world.Scene], seed: int) -> None:
+    """Write the same scenes in every modality, joined by id, with captions that leave nothing out: a test set."""
+    world.write_images(folder / "images", scenes, seed + 1)
+    world.write_sounds(folder / "sounds", scenes, seed + 2)
+    world.write_clouds(folder / "clouds", scenes, seed + 3)
+    for name, caption in (("texts", world.picture_caption), ("heard", world.sound_caption)):
+        rng = np.random.default_rng([seed, 4])
+        _write_lines(folder / f"{name}.jsonl", [{"text": caption(scene, rng, omit=0.0)} for scene in scenes])
+    _write_lines(folder / "scenes.jsonl", [asdict(scene) for scene in scenes])
+
+
+def _write_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Write records as JSONL; the ids are those of the files, 00000 and on."""
+    lines = [json.dumps({"id": f"{number:05d}"} | record) + "\n" for number, record in enumerate(records)]
+    write_atomic(path, "".join(lines).encode())
+
+
+def commands(folder: Path) -> list[tuple[str, list[list[str]]]]:
+    """Return the titled steps of the demo, each a list of ``cmcr`` commands."""
+    at = {name: str(folder / name) for name in ("mem", "spaces", "results", "test")}
+    embedded = [
+        (f"{folder}/texts/of-pictures.txt", "clip"), (f"{folder}/texts/of-sounds.txt", "clip"),
+        (f"{folder}/images", "clip"),
+        (f"{folder}/texts/of-pictures.txt", "clap"), (f"{folder}/texts/of-sounds.txt", "clap"),
+        (f"{folder}/sounds", "clap"),
+        (f"{folder}/images", "ulip"), (f"{folder}/clouds", "ulip"),
+        (f"{at['test']}/texts.jsonl", "test-clip"), (f"{at['test']}/images", "test-clip"),
+        (f"{at['test']}/sounds", "test-clap"), (f"{at['test']}/clouds", "test-ulip"),
+    ]  # fmt: skip
+    embeds = [
+        ["embed", source, "--encoder", f"tiny-{memory.removeprefix('test-')}", "-o", f"{at['mem']}/{memory}"]
+        for source, memory in embedded
+    ]
+    connects, evals = [], []
+    for pair in PAIRS:
+        for method in METHODS:
+            out = f"{at['spaces']}/{name_of(pair, method)}"
+            connects.append(["connect", *(f"{at['mem']}/{m}" for m in pair.memories), "-o", out, "--method", method])
+            sides = [f"{at['mem']}/{name}:{modality}" for name, modality in (pair.query, pair.gallery)]
+            result = f"{at['results']}/{name_of(pair, method)}.json"
+            evals.append(["eval", "retrieval", out, "--a", sides[0], "--b", sides[1], "-o", result])
+    sound = f"{at['test']}/sounds/00000.wav"
+    searched = [f"{at['mem']}/test-clip", "--modality", "image", "-k", "5", "--html", f"{folder}/hits.html"]
+    asked = ["retrieve", f"{at['spaces']}/audio-visual", sound, "--in", *searched]
+    return [
+        ("Embed every file once, with frozen encoders", embeds),
+        ("Connect the spaces, without one pair of what they connect", connects),
+        ("Ask a question nobody trained: which picture sounds like this?", [asked]),
+        ("Measure, on scenes no encoder and no memory has seen", evals),
+    ]
+
+
+def name_of(pair: Pair, method: str) -> str:
+    """Return the folder name of a connection by a method; the plain name is C-MCR's."""
+    return pair.space if method == "c-mcr" else f"{pair.space}-{method}"
+
+
+def write_page(folder: Path) -> Path:
+    """Write ``index.html`` about everything the commands made; returns its path."""
+    previews = Previews()
+    sections = [_answers(folder, pair, previews) for pair in PAIRS]
+    sections += [_results(folder), _maps(folder), _curves(folder)]
+    kinds = len({combo[0] for combo in world.HELD_OUT})
+    lead = (
+        "Three small frozen encoders: tiny-clip knows pictures and sentences, tiny-clap sounds and sentences, tiny-ulip "
+        "shapes and pictures. cmcr connected them through what they share. No picture-sound pair and no shape-sentence "
+        "pair was ever seen; a tick marks the one right answer."
+    )
+    facts = {
+        "kinds of things": kinds,
+        "right answers among": len(world.HELD_OUT),
+        **{f"unpaired {n}": c for n, c in SIZES.items()},
+    }
+    target = folder / "index.html"
+    target.write_text(page("Connected without a single pair", sections, lead, facts), "utf-8")
+    return target
+
+
+def _answers(folder: Path, pair: Pair, previews: Previews) -> Section:
+    space = ConnectedSpace.from_pretrained(folder / "spaces" / pair.space)
+    asked, searched = Memory.open(folder / "mem" / pair.query[0]), Memory.open(folder / "mem" / pair.gallery[0])
+    ids = asked.ids(pair.query[1])[:SHOWN]
+    queries = [ask(space, f"{asked.path}#{name}", modality=pair.query[1]) for name in ids]
+    answers = []
+    for name, query, hits in zip(ids, queries, retrieve(space, queries, searched, pair.gallery[1], k=5), strict=True):
+        cards = [
+            Card(
+                hit.id,
+                previews.of_row(
+                    searched, pair.gallery[1], searched.row(pair.gallery[1], _number(searched, pair.gallery[1], hit.id))
+                ),
+                rank=hit.rank,
+                score=hit.score,
+                mark="right" if hit.id == name else "",
+            )
+            for hit in hits
+        ]
+        answers.append(
+            Answer(
+                Card(name, previews.of_query(query)), cards, f"{pair.query[1]} → {pair.gallery[1]}".replace("_", " ")
+            )
+        )
+    about = f"The first {SHOWN} queries of the test set, not chosen; {searched.rows(pair.gallery[1])} candidates each."
+    return Section(pair.headline, about, gallery(answers))
+
+
+def _number(memory: Memory, modality: Modality, name: str) -> int:
+    return memory.ids(modality).index(name)
+
+
+def _results(folder: Path) -> Section:
+    rows: list[list[object]] = []
+    strong = []
+    for pair in PAIRS:
+        found = {m: json.loads((folder / "results" / f"{name_of(pair, m)}.json").read_text()) for m in METHODS}
+        first = found[METHODS[0]]
+        for direction in first["values"]:
+            title = direction.replace("_", " ")
+            rows.append([title, "chance", *(first["chance"][k] for k in _KS)])
+            for method, result in found.items():
+                strong += [len(rows)] if method == "c-mcr" else []
+                rows.append([title, method, *(result["values"][direction][k] for k in _KS)])
+    about = (
+        f"Share of queries whose one right answer is among the first k of {first['gallery']}, {first['n']} queries a direction, "
+        "ties counted against us. One seed; benchmarks/README.md has five, with deviations, ablations and the oracle."
+    )
+    return Section("What was measured", about, results_table(["question", "method", *_KS], rows, strong))
+
+
+_KS = ("recall@1", "recall@5", "recall@10")
+
+
+def _maps(folder: Path) -> Section:
+    """Compare the outer similarities of untrained and trained projectors; rows and columns ordered by kind."""
+    maps = []
+    for pair in PAIRS:
+        space = ConnectedSpace.from_pretrained(folder / "spaces" / pair.space)
+        recipe = {k: v for k, v in space.recipe.items() if k in ConnectConfig().to_dict()}
+        first, second = space.encoders.values()
+        fresh = dict(zip(space.encoders, new_projectors(ConnectConfig(**recipe), first.dim, second.dim), strict=True))
+        before = ConnectedSpace(space.encoders, fresh, space.overlap, space.method)
+        for label, shown in (("before training", before), ("after", space)):
+            maps.append(_map(folder, pair, shown, f"{pair.space}, {label}"))
+    about = (
+        "Cosine of every test query (row) with every candidate (column), ordered by kind of thing, so right answers lie on "
+        "the diagonal: through the projectors as they were initialised, and as they were trained."
+    )
+    return Section(
+        "Similarity before and after", about, Markup("<div class='grid'>{}</div>").format(Markup("").join(maps))
+    )
+
+
+def _map(folder: Path, pair: Pair, space: ConnectedSpace, title: str) -> Markup:
+    projected = []
+    order = {f"{n:05d}": scene.combo for n, scene in enumerate(_test_scenes(folder))}
+    for name, modality in (pair.query, pair.gallery):
+        memory = Memory.open(folder / "mem" / name)
+        ids = memory.ids(modality)
+        rows = sorted(range(len(ids)), key=lambda row: order[ids[row]])
+        projected.append(space.project(memory, modality=modality)[rows])
+    return heat_map(title, projected[0] @ projected[1].T, row_label=pair.query[1], column_label=pair.gallery[1])
+
+
+def _test_scenes(folder: Path) -> list[world.Scene]:
+    lines = (folder / "test" / "scenes.jsonl").read_text("utf-8").splitlines()
+    return [world.Scene(**{k: v for k, v in json.loads(line).items() if k != "id"}) for line in lines]
+
+
+def _curves(folder: Path) -> Section:
+    drawn = []
+    for pair in PAIRS:
+        path = folder / "spaces" / f"{pair.space}.run" / "metrics.jsonl"
+        records: list[Mapping[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
+
+        def curve(name: str, records: list[Mapping[str, Any]] = records) -> list[tuple[float, float]]:
+            return [(record["epoch"], record[name]) for record in records]
+
+        drawn.append(line_chart(f"{pair.space}: loss", {"training loss": curve("loss")}, "epoch", "loss"))
+        recalls = {"overlap pair": curve("overlap_r1"), "recalled pair": curve("pseudo_r1")}
+        drawn.append(line_chart(f"{pair.space}: recall@1 on held-out overlap", recalls, "epoch", "recall@1"))
+        gaps = {"within each source space, before": curve("gap_before"), "after": curve("gap_after"),
+                "between the connected modalities": curve("outer_gap_after")}  # fmt: skip
+        drawn.append(line_chart(f"{pair.space}: modality gap", gaps, "epoch", "distance of the means"))
+    about = (
+        "All on overlap rows held out from training; no pair of the connected modalities is needed to choose a model."
+    )
+    return Section("Training", about, Markup("<div class='grid'>{}</div>").format(Markup("").join(drawn)))

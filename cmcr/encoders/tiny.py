@@ -1,0 +1,102 @@
+"""The embedded encoders tiny-clip, tiny-clap and tiny-ulip: small spaces that learned the tiny world."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from cmcr.errors import ArtifactError, ItemError
+from cmcr.inputs import Item
+from cmcr.media import read_audio, read_image, read_point_cloud
+from cmcr.modality import Modality
+from cmcr.tiny import prepare
+from cmcr.tiny.sounds import SAMPLE_RATE, SECONDS
+from cmcr.tiny.towers import SPECS, TinySpace, weights_path
+
+MIN_POINTS = 32
+"""A cloud of fewer points has no shape to speak of."""
+
+
+class TinyEncoder:
+    """One tiny space as an ``Encoder``.
+
+    Sounds are mixed to mono at 16 kHz and read for their first two seconds; shorter ones are followed by silence.
+    Pictures of any size are fitted into 64 x 64 pixels without cutting. Clouds keep their scale: the world is about
+    four units wide. Unknown words add nothing; a text of unknown words only is refused.
+
+    Args:
+        name: ``tiny-clip``, ``tiny-clap`` or ``tiny-ulip``.
+        device: A torch device.
+
+    Raises:
+        ArtifactError: the weights are missing, damaged, or of another preprocessing version.
+    """
+
+    def __init__(self, name: str, device: str = "cpu") -> None:
+        path, spec = weights_path(name), SPECS[name]
+        try:
+            digest = hashlib.sha256(path.read_bytes())
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+                state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  # not a dict
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ArtifactError(f"{path}: weights of {name} cannot be read; run python -m cmcr.tiny.train") from error
+        if about.get("version") != prepare.VERSION:
+            raise ArtifactError(
+                f"{path}: made for preprocessing {about.get('version')}, not {prepare.VERSION}; train anew"
+            )
+        digest.update(prepare.VERSION.encode())
+        self.name, self.modalities, self.dim, self.fingerprint = name, spec.modalities, spec.dim, digest.hexdigest()
+        vocabulary = json.loads(about["vocabulary"])
+        self._row_of = {word: row for row, word in enumerate(vocabulary)}
+        self._device = torch.device(device)
+        self._space = TinySpace(name, tuple(vocabulary))
+        self._space.load_state_dict(state, strict=False)  # BatchNorm's counter is not kept
+        self._space.eval().to(self._device)
+        rows = state.get("towers.text.rows.weight")
+        self._known = rows.abs().sum(0).numpy() > 0 if rows is not None else np.zeros(0, bool)
+
+    def prepare(self, item: Item, data: bytes) -> np.ndarray:
+        """Decode one item into its tower's input; see ``Encoder.prepare``."""
+        match item.modality:
+            case Modality.IMAGE:
+                return prepare.pixels(read_image(data))
+            case Modality.AUDIO:
+                return prepare.log_mel(read_audio(data, SAMPLE_RATE, SECONDS))
+            case Modality.POINT_CLOUD:
+                return self._cloud(read_point_cloud(data, item.suffix))
+            case Modality.TEXT:
+                return self._text(data)
+
+    def _cloud(self, points: np.ndarray) -> np.ndarray:
+        if len(points) < MIN_POINTS:
+            raise ItemError(f"{len(points)} points; at least {MIN_POINTS} are needed")
+        if not np.isfinite(points[:, :3]).all():
+            raise ItemError("non-finite coordinates")
+        return prepare.patches(points)
+
+    def _text(self, data: bytes) -> np.ndarray:
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            raise ItemError(f"not UTF-8 at byte {error.start}") from None
+        if not text.strip():
+            raise ItemError("empty text")
+        bag = prepare.word_bag(text, self._row_of) if self._row_of else prepare.gram_bag(text)
+        if not bag[self._known].any():
+            raise ItemError(f"no word that {self.name} knows: {' '.join(text.split())[:60]!r}")
+        return bag
+
+    def encode(self, modality: Modality, prepared: Sequence[np.ndarray]) -> np.ndarray:
+        """Embed what ``prepare`` returned; see ``Encoder.encode``."""
+        if not prepared:
+            return np.zeros((0, self.dim), np.float32)
+        with torch.inference_mode():
+            stacked = torch.from_numpy(np.stack(prepared)).to(self._device)
+            vectors: np.ndarray = self._space(modality, stacked).cpu().numpy()
+        return vectors

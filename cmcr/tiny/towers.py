@@ -1,0 +1,129 @@
+"""The towers of the three tiny spaces: small networks from prepared arrays to unit vectors.
+
+Text towers begin with a bag (see ``prepare``) times a matrix that starts at zero: rows of words or character groups
+that training never met stay zero, so the unknown adds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cmcr.modality import Modality
+from cmcr.tiny.prepare import BUCKETS, MELS
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceSpec:
+    """What makes a tiny space: its two modalities, its dim, and the seed that makes it a world of its own."""
+
+    modalities: tuple[Modality, Modality]
+    dim: int
+    seed: int
+
+
+SPECS: dict[str, SpaceSpec] = {
+    "tiny-clip": SpaceSpec((Modality.IMAGE, Modality.TEXT), dim=64, seed=101),
+    "tiny-clap": SpaceSpec((Modality.AUDIO, Modality.TEXT), dim=48, seed=202),
+    "tiny-ulip": SpaceSpec((Modality.POINT_CLOUD, Modality.IMAGE), dim=56, seed=303),
+}
+
+
+def weights_path(name: str) -> Path:
+    """Where the package keeps the weights of a space."""
+    return Path(__file__).with_name("weights") / f"{name}.safetensors"
+
+
+def _block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class Convolutions(nn.Module):
+    """Four convolutions, then mean and maximum over what may move: both axes of a picture, the time of a sound.
+
+    Args:
+        channels: 3 for pictures, 1 for spectrograms.
+        rows: Rows kept apart at the end: 1 for pictures, all (pitch) for spectrograms.
+        dim: Components of the result.
+    """
+
+    def __init__(self, channels: int, rows: int, dim: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _block(channels, 24, 5, 2), _block(24, 40, 3, 2), _block(40, 72, 3, 2), _block(72, 112, 3, 1)
+        )
+        self.rows = rows
+        self.head = nn.Linear(112 * 2 * rows, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> (B, dim)."""
+        maps = self.body(x)
+        cells = maps.flatten(2) if self.rows == 1 else maps
+        return self.head(torch.cat([cells.mean(-1), cells.amax(-1)], 1).flatten(1))  # type: ignore[no-any-return]
+
+
+class PatchNet(nn.Module):
+    """A PointNet over each patch, then one over the patches and their places."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.local = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 64))
+        self.whole = nn.Sequential(
+            nn.Linear(67, 128), nn.LayerNorm(128), nn.ReLU(), nn.Linear(128, 192), nn.LayerNorm(192), nn.ReLU()
+        )
+        self.head = nn.Sequential(nn.Linear(384, 192), nn.ReLU(), nn.Linear(192, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, P, 1 + K, 3) -> (B, dim)."""
+        centre, around = x[:, :, :1], x[:, :, 1:]
+        offset = 4 * (around - centre)
+        local = self.local(torch.cat([offset, offset.square()], -1)).amax(2)
+        each = self.whole(torch.cat([local, centre.squeeze(2)], -1))
+        return self.head(torch.cat([each.mean(1), each.amax(1)], -1))  # type: ignore[no-any-return]
+
+
+class BagOfText(nn.Module):
+    """Sum of learned rows, one for each word or character group, then a residual MLP."""
+
+    def __init__(self, rows: int, dim: int, width: int = 96) -> None:
+        super().__init__()
+        self.rows = nn.Linear(rows, width, bias=False)
+        nn.init.zeros_(self.rows.weight)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+        self.head = nn.Linear(width, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, rows) bags -> (B, dim)."""
+        summed = self.rows(x)
+        return self.head(summed + self.mlp(summed))  # type: ignore[no-any-return]
+
+
+class TinySpace(nn.Module):
+    """The two towers of one space.
+
+    Args:
+        name: A key of ``SPECS``.
+        vocabulary: The words of the text tower; empty means hashed character groups (tiny-clap) or no text.
+    """
+
+    def __init__(self, name: str, vocabulary: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.name, self.spec, self.vocabulary = name, SPECS[name], vocabulary
+        dim = self.spec.dim
+        build: dict[Modality, Callable[[], nn.Module]] = {
+            Modality.IMAGE: lambda: Convolutions(3, 1, dim),
+            Modality.AUDIO: lambda: Convolutions(1, MELS // 8, dim),
+            Modality.POINT_CLOUD: lambda: PatchNet(dim),
+            Modality.TEXT: lambda: BagOfText(len(vocabulary) or BUCKETS, dim),
+        }
+        self.towers = nn.ModuleDict({m.value: build[m]() for m in self.spec.modalities})
+
+    def forward(self, modality: Modality, x: Tensor) -> Tensor:
+        """Prepared arrays of one modality, stacked -> (B, dim) unit vectors."""
+        return functional.normalize(self.towers[modality.value](x), dim=1)

@@ -1,0 +1,43 @@
+"""What loading cmcr may load."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "numpy", "PIL", "soundfile", "faiss", "safetensors", "jinja2")
+
+
+def loaded_by(code):
+    script = f"import sys\n{code}\nprint(*(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1].split()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import cmcr",
+        "import cmcr.cli",
+        "from cmcr.cli import main; main(['--help'])",
+        "from cmcr.cli import main; main(['connect', '--help'])",
+        "from cmcr.cli import main; main(['connect', 'a'])",
+        "from cmcr.cli import main; main(['--version'])",
+    ],
+)
+def test_help_and_usage_errors_load_no_heavy_library(code):
+    assert loaded_by(code) == []
+
+
+def test_public_names_are_lazy_and_complete():
+    import cmcr
+
+    for name in cmcr.__all__:
+        assert getattr(cmcr, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        cmcr.nothing  # noqa: B018
+
+
+def test_module_and_script_run():
+    done = subprocess.run([sys.executable, "-m", "cmcr", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"cmcr {__import__('cmcr').__version__}\n"

@@ -1,0 +1,233 @@
+"""Untrusted bytes: what decodes, and that everything else is an ItemError with a stable reason."""
+
+import io
+import struct
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from cmcr import media
+from cmcr.errors import ItemError
+
+
+def png(size=(8, 6), mode="RGB", color=(200, 30, 40), **options):
+    file = io.BytesIO()
+    Image.new(mode, size, color).save(file, options.pop("format", "PNG"), **options)
+    return file.getvalue()
+
+
+def wav(samples, rate=16_000, subtype="PCM_16", kind="WAV"):
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=kind, subtype=subtype)
+    return file.getvalue()
+
+
+def npy(array, **options):
+    file = io.BytesIO()
+    np.save(file, array, **options)
+    return file.getvalue()
+
+
+def npz(**arrays):
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+def npy_header(shape, descr="<f8"):
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def bomb_png(side=40_000):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    )
+
+
+TONE = np.sin(np.arange(16_000) * 0.1).astype(np.float32) * 0.5
+POINTS = np.arange(30, dtype=np.float32).reshape(10, 3)
+
+
+def test_image_is_rgb_whatever_its_mode():
+    for data in (png(), png(mode="L", color=9), png(mode="P", color=1), png(mode="RGBA", color=(1, 2, 3, 0))):
+        image = media.read_image(data)
+        assert image.mode == "RGB" and image.size == (8, 6)
+
+
+def test_image_is_turned_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert media.read_image(png(format="JPEG", exif=exif)).size == (6, 8)
+
+
+def test_sixteen_bit_grey_keeps_its_contrast():
+    file = io.BytesIO()
+    Image.fromarray(np.array([[0, 256 * 100, 65_535]], dtype=np.uint16)).save(file, "PNG")
+    assert np.asarray(media.read_image(file.getvalue()))[0, :, 0].tolist() == [0, 100, 255]
+
+
+def test_audio_is_mono_at_the_rate_asked():
+    stereo = np.stack([TONE, np.zeros_like(TONE)], axis=1)
+    sound = media.read_audio(wav(stereo), 8_000)
+    assert sound.dtype == np.float32 and sound.shape == (8_000,)
+    assert 0.2 < np.abs(sound).max() < 0.3  # the mean of both channels
+    assert len(media.read_audio(wav(TONE), 16_000, max_seconds=0.25)) == 4_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"), [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("AIFF", "PCM_16"), ("MP3", None)]
+)
+def test_audio_formats(kind, subtype):
+    np.testing.assert_allclose(
+        media.read_audio(wav(TONE, kind=kind, subtype=subtype), 16_000)[4000:8000], TONE[4000:8000], atol=0.1
+    )
+
+
+def test_overdriven_audio_is_clipped():
+    assert np.abs(media.read_audio(wav(TONE * 9, subtype="FLOAT"), 16_000)).max() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("data", "suffix"),
+    [
+        (npy(POINTS), ".npy"),
+        (npy(POINTS.astype(np.float64)), ".npy"),
+        (npz(points=POINTS, labels=np.zeros(3)), ".npz"),
+        (npz(anything=POINTS), ".npz"),
+        ("\n".join(" ".join(map(str, row)) for row in POINTS).encode(), ".xyz"),
+        (b"# x,y,z\n" + "\n".join(",".join(map(str, row)) for row in POINTS).encode(), ".txt"),
+        (b"10\n" + "\n".join(" ".join(map(str, row)) for row in POINTS).encode(), ".pts"),
+    ],
+)
+def test_point_clouds_read(data, suffix):
+    points = media.read_point_cloud(data, suffix)
+    assert points.dtype == np.float32
+    np.testing.assert_array_equal(points, POINTS)
+
+
+OFF = b"OFF\n4 4 6\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
+
+
+def test_mesh_is_sampled_the_same_way_each_time():
+    pytest.importorskip("trimesh")
+    first, second = media.read_point_cloud(OFF, ".off"), media.read_point_cloud(OFF, ".off")
+    assert first.shape == (media.SURFACE_POINTS, 3)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_mesh_without_trimesh_names_the_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "trimesh", None)
+    with pytest.raises(ItemError, match=r"pip install 'cmcr\[ulip\]'"):
+        media.read_point_cloud(OFF, ".off")
+
+
+def image(data):
+    return media.read_image(data)
+
+
+def audio(data):
+    return media.read_audio(data, 16_000)
+
+
+def cloud(suffix):
+    return lambda data: media.read_point_cloud(data, suffix)
+
+
+NOISE = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+
+
+def noisy_jpeg():
+    file = io.BytesIO()
+    Image.fromarray(NOISE).save(file, "JPEG")
+    return file.getvalue()
+
+
+def pickled():
+    return npy(np.array([{"a": 1}], dtype=object), allow_pickle=True)
+
+
+def npz_lying():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("points.npy", npy_header((10**9, 3)))
+    return file.getvalue()
+
+
+BAD = [
+    (image, b"", "empty file"),
+    (image, b"not a picture", "not a picture"),
+    (image, noisy_jpeg()[:-200], "damaged picture: .*truncated"),
+    (image, png()[:40], "picture"),
+    (image, bomb_png(), "decompression bomb"),
+    (image, wav(TONE), "not a picture"),
+    (audio, b"", "empty file"),
+    (audio, b"not a sound at all", "unknown sound"),
+    (audio, png(), "unknown sound"),
+    (audio, wav(TONE)[:9_000], "truncated sound: 9000 of 32044 bytes"),
+    (audio, wav(TONE, kind="FLAC")[:4_000], "damaged"),
+    (audio, wav(TONE[:0]), "no samples"),
+    (audio, wav(np.array([0, np.nan, 1], np.float32), subtype="FLOAT"), "non-finite"),
+    (audio, wav(np.array([0, np.inf, 1], np.float32), subtype="FLOAT"), "non-finite"),
+    (audio, wav(np.zeros(3601 * 1000, np.float32), rate=1000, subtype="PCM_U8"), "3601 seconds; at most 3600"),
+    (audio, wav(TONE, rate=10), "10 samples a second"),
+    (cloud(".npy"), b"", "empty file"),
+    (cloud(".npy"), b"\x93NUMPY", "damaged point cloud"),
+    (cloud(".npy"), npy(POINTS)[:-1], "truncated array"),
+    (cloud(".npy"), npy_header((10**12, 3)), "expected 1 to 50000000"),
+    (cloud(".npy"), npy_header((10**7, 3)), "truncated array"),
+    (cloud(".npy"), pickled(), "expected numbers"),
+    (cloud(".npy"), npy(np.zeros((0, 3))), "0 points"),
+    (cloud(".npy"), npy(np.zeros((4, 2))), r"shape \(4, 2\)"),
+    (cloud(".npy"), npy(np.zeros(3)), r"expected \(N, 3\)"),
+    (cloud(".npy"), npy(np.full((4, 3), np.nan)), "non-finite"),
+    (cloud(".npy"), npy(np.full((4, 3), 1e300)), "non-finite"),
+    (cloud(".npy"), npy(np.array([["a", "b", "c"]])), "expected numbers"),
+    (cloud(".npz"), b"PK\x03\x04 no zip", "damaged point cloud"),
+    (cloud(".npz"), npz_lying(), "expected 1 to 50000000"),
+    (cloud(".npz"), npz(a=POINTS, b=POINTS), "expected one called points"),
+    (cloud(".xyz"), b"1 2 3\n4 5\n", "damaged point cloud"),
+    (cloud(".xyz"), b"a b c\n", "damaged point cloud"),
+    (cloud(".xyz"), b"# nothing\n", "0 points"),
+    (cloud(".xyz"), b"\xff\xfe\x00", "damaged point cloud"),
+    (cloud(".las"), b"LASF", "convert to .npy"),
+]
+
+
+@pytest.mark.parametrize(("read", "data", "reason"), BAD, ids=[reason for *_, reason in BAD])
+def test_bad_bytes_are_an_item_error_with_a_stable_one_line_reason(read, data, reason):
+    reasons = set()
+    for _ in range(2):
+        with pytest.raises(ItemError, match=reason) as caught:
+            read(data)
+        reasons.add(str(caught.value))
+    assert len(reasons) == 1 and "\n" not in reasons.pop()
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"RIFF", b"\x93NUMPY\x01\x00", b"PK\x03\x04", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF89a"]),
+)
+def test_any_bytes_are_decoded_or_refused(data, magic):
+    for read in (image, audio, cloud(".npy"), cloud(".npz"), cloud(".xyz")):
+        try:
+            assert read(magic + data) is not None
+        except ItemError as error:
+            assert " at 0x" not in str(error)
+
+
+def test_bombs_are_refused_where_another_library_switched_pillows_guard_off(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    with pytest.raises(ItemError, match="40000 x 40000 pixels; at most"):
+        media.read_image(bomb_png())
