@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from cmcr.hooks import silent
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -39,14 +41,18 @@ def fail(text: str) -> None:
 def progress(label: str) -> Iterator[Progress]:
     """Yield a progress callback: a bar with rate and ETA on a terminal, silence elsewhere."""
     if not sys.stderr.isatty():
-        yield lambda done, total, note="": None
+        yield silent
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[note]}", markup=False), console=_stderr(), transient=True) as bar:
         task = bar.add_task(label, total=None, note="")
-        yield lambda done, total, note="": bar.update(task, completed=done, total=total, note=note)
+
+        def update(done: int, total: int, note: str = "") -> None:
+            bar.update(task, completed=done, total=total, note=note)
+
+        yield update
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The whole job on the embedded tiny world: what ``cmcr demo`` writes, which commands it runs, and the page it ends with."""
+"""The whole job on the tiny world: what ``cmcr demo`` writes, which commands it runs, and the page it ends with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cmcr.config import ConnectConfig
 from cmcr.files import write_atomic
 from cmcr.memory import Memory
 from cmcr.modality import Modality
-from cmcr.report import Answer, Card, Previews, Section, gallery, page
+from cmcr.report import Answer, Card, Previews, Section, beside, gallery, page
 from cmcr.report_charts import heat_map, line_chart, results_table
 from cmcr.retrieve import ask, retrieve
 from cmcr.space import ConnectedSpace
@@ -128,9 +128,9 @@ def write_page(folder: Path) -> Path:
     sections += [_results(folder), _maps(folder), _curves(folder)]
     kinds = len({combo[0] for combo in world.HELD_OUT})
     lead = (
-        "Three small frozen encoders: tiny-clip knows pictures and sentences, tiny-clap sounds and sentences, tiny-ulip "
-        "shapes and pictures. cmcr connected them through what they share. No picture-sound pair and no shape-sentence "
-        "pair was ever seen; a tick marks the one right answer."
+        "Three small frozen encoders: tiny-clip knows pictures and sentences, tiny-clap sounds and sentences, "
+        "tiny-ulip shapes and pictures. cmcr connected them through what they share. No picture-sound "
+        "pair and no shape-sentence pair was ever seen; a tick marks the one right answer."
     )
     facts = {
         "kinds of things": kinds,
@@ -150,28 +150,17 @@ def _answers(folder: Path, pair: Pair, previews: Previews) -> Section:
     answers = []
     for name, query, hits in zip(ids, queries, retrieve(space, queries, searched, pair.gallery[1], k=5), strict=True):
         cards = [
-            Card(
-                hit.id,
-                previews.of_row(
-                    searched, pair.gallery[1], searched.row(pair.gallery[1], _number(searched, pair.gallery[1], hit.id))
-                ),
-                rank=hit.rank,
-                score=hit.score,
-                mark="right" if hit.id == name else "",
-            )
+            Card(hit.id, previews.of_hit(searched, pair.gallery[1], hit), hit.rank, hit.score, _mark(hit.id == name))
             for hit in hits
         ]
-        answers.append(
-            Answer(
-                Card(name, previews.of_query(query)), cards, f"{pair.query[1]} → {pair.gallery[1]}".replace("_", " ")
-            )
-        )
+        heading = f"{pair.query[1]} → {pair.gallery[1]}".replace("_", " ")
+        answers.append(Answer(Card(name, previews.of_query(query)), cards, heading))
     about = f"The first {SHOWN} queries of the test set, not chosen; {searched.rows(pair.gallery[1])} candidates each."
     return Section(pair.headline, about, gallery(answers))
 
 
-def _number(memory: Memory, modality: Modality, name: str) -> int:
-    return memory.ids(modality).index(name)
+def _mark(right: bool) -> str:
+    return "right" if right else ""
 
 
 def _results(folder: Path) -> Section:
@@ -187,8 +176,9 @@ def _results(folder: Path) -> Section:
                 strong += [len(rows)] if method == "c-mcr" else []
                 rows.append([title, method, *(result["values"][direction][k] for k in _KS)])
     about = (
-        f"Share of queries whose one right answer is among the first k of {first['gallery']}, {first['n']} queries a direction, "
-        "ties counted against us. One seed; benchmarks/README.md has five, with deviations, ablations and the oracle."
+        f"Share of queries whose one right answer is among the first k of {first['gallery']}, {first['n']} queries "
+        "a direction, ties counted against us. One seed; benchmarks/README.md has five, with deviations, "
+        "ablations and the oracle."
     )
     return Section("What was measured", about, results_table(["question", "method", *_KS], rows, strong))
 
@@ -208,12 +198,10 @@ def _maps(folder: Path) -> Section:
         for label, shown in (("before training", before), ("after", space)):
             maps.append(_map(folder, pair, shown, f"{pair.space}, {label}"))
     about = (
-        "Cosine of every test query (row) with every candidate (column), ordered by kind of thing, so right answers lie on "
-        "the diagonal: through the projectors as they were initialised, and as they were trained."
+        "Cosine of every test query (row) with every candidate (column), ordered by kind of thing, so right answers "
+        "lie on the diagonal: through the projectors as they were initialised, and as they were trained."
     )
-    return Section(
-        "Similarity before and after", about, Markup("<div class='grid'>{}</div>").format(Markup("").join(maps))
-    )
+    return Section("Similarity before and after", about, beside(*maps))
 
 
 def _map(folder: Path, pair: Pair, space: ConnectedSpace, title: str) -> Markup:
@@ -250,4 +238,4 @@ def _curves(folder: Path) -> Section:
     about = (
         "All on overlap rows held out from training; no pair of the connected modalities is needed to choose a model."
     )
-    return Section("Training", about, Markup("<div class='grid'>{}</div>").format(Markup("").join(drawn)))
+    return Section("Training", about, beside(*drawn))

@@ -85,7 +85,7 @@ class Projector(nn.Module):
 
     def forward(self, x: Tensor, modality: str | None = None) -> Tensor:
         """Project (N, in_dim) unit vectors of one modality to (N, out_dim) unit vectors."""
-        if modality in self.centers:
+        if modality is not None and modality in self.centers:
             x = F.normalize(x - self.centers[modality], dim=1)
         return F.normalize(self.body(x), dim=1)
 

@@ -188,19 +188,9 @@ def _row_query(space: ConnectedSpace, memory: Memory, wanted: str, modality: Mod
         held = " and ".join(each for each, _, _ in places)
         raise InputError(f"{memory.path}#{wanted} is {held}; choose one with --query-modality {places[0][0]}")
     own, number, row = places[0]
-    check(space, memory, own)
+    space.check_memory(memory, own)
     vector = space.project(memory.vectors(own, [number]), encoder=memory.encoder.name, modality=own)[0]
     return Query(f"{memory.path}#{wanted}", own, memory.encoder.name, vector, row, memory)
-
-
-def check(space: ConnectedSpace, memory: Memory, modality: Modality) -> None:
-    """Refuse a memory whose vectors are not of an encoder of the space, or that lacks the modality.
-
-    Raises:
-        ArtifactError: another encoder.
-        InputError: no such modality.
-    """
-    next(iter(space.project_blocks(memory, modality=modality)), None)
 
 
 def _gallery(space: ConnectedSpace, memory: Memory, modality: Modality) -> Blocks:
@@ -211,7 +201,7 @@ def make_index(
     space: ConnectedSpace, memory: Memory, modality: Modality, kind: str, seed: int = 0
 ) -> tuple[Path, IndexInfo]:
     """Build an index of a memory's modality, as it lies in the space, and keep it beside the memory."""
-    check(space, memory, modality)
+    space.check_memory(memory, modality)
     path = index_path(memory.path, space.fingerprint, modality, kind)
     built = build_index(kind, _gallery(space, memory, modality), seed)
     fingerprints = {"memory": memory.fingerprint(modality), "space": space.fingerprint}
@@ -227,7 +217,7 @@ def open_index(
         ArtifactError: the memory does not belong to the space, or its index is missing, damaged or stale.
         InputError: the memory lacks the modality.
     """
-    check(space, memory, modality)
+    space.check_memory(memory, modality)
     if kind == "exact":
         return ExactIndex(_gallery(space, memory, modality))
     path = index_path(memory.path, space.fingerprint, modality, kind)

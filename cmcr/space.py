@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ class ConnectedSpace:
         """Like ``project``, a block of rows at a time, in order."""
         modality = Modality(modality)
         if isinstance(vectors, Memory):
-            entry = self._of_memory(vectors, modality, encoder)
+            entry = self.check_memory(vectors, modality, encoder)
             blocks: Iterator[np.ndarray] = vectors.blocks(modality)
         else:
             entry = self.encoder_for(modality, encoder)
@@ -136,7 +137,13 @@ class ConnectedSpace:
                     part = torch.from_numpy(np.array(block[start : start + rows], dtype=np.float32))
                     yield projector(part, modality).numpy()
 
-    def _of_memory(self, memory: Memory, modality: Modality, encoder: str | None) -> SpaceEncoder:
+    def check_memory(self, memory: Memory, modality: Modality, encoder: str | None = None) -> SpaceEncoder:
+        """Return the encoder whose vectors of ``modality`` a memory holds, if this space connects it.
+
+        Raises:
+            InputError: the memory lacks the modality, or is not of ``encoder``.
+            ArtifactError: its encoder is not the one this space connects.
+        """
         theirs = memory.encoder
         if encoder not in (None, theirs.name):
             raise InputError(f"{memory.path} holds vectors of {theirs.name!r}, not of {encoder!r}")
@@ -173,8 +180,6 @@ class ConnectedSpace:
 
     def save(self, path: str | Path) -> None:
         """Write config.json, model.safetensors and the card README.md into the folder ``path``."""
-        from cmcr import __version__
-
         folder, weights = Path(path), self._weights()
         write_atomic(folder / "model.safetensors", weights)
         config = {
@@ -187,7 +192,7 @@ class ConnectedSpace:
             "recipe": self.recipe,
             "metrics": self.metrics,
             "model_sha256": hashlib.sha256(weights).hexdigest(),
-            "versions": {"cmcr": __version__, "torch": torch.__version__},
+            "versions": {"cmcr": version("cmcr"), "torch": torch.__version__},
         }
         write_atomic(folder / "README.md", card(config).encode())
         # Last, since it is what makes the folder a space; its hash tells a half-replaced one.
@@ -253,7 +258,8 @@ def _checked(vectors: np.ndarray, encoder: SpaceEncoder) -> np.ndarray:
     bad = ~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0)
     if bad.any():
         raise InputError(f"row {int(bad.argmax())} of the array is zero or not finite; remove it")
-    return rows / norms
+    unit: np.ndarray = rows / norms
+    return unit
 
 
 def card(config: Mapping[str, Any]) -> str:

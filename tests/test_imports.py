@@ -41,3 +41,16 @@ def test_public_names_are_lazy_and_complete():
 def test_module_and_script_run():
     done = subprocess.run([sys.executable, "-m", "cmcr", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"cmcr {__import__('cmcr').__version__}\n"
+
+
+def test_ctrl_c_exits_130_with_one_line(tmp_path):
+    script = (
+        "import sys, cmcr.cli, cmcr.cli.embed as embed, cmcr.inputs\n"
+        "def stopped(*args, **settings): raise KeyboardInterrupt\n"
+        "cmcr.inputs.read_items = stopped\n"
+        f"sys.exit(cmcr.cli.main(['embed', '.', '--encoder', 'tiny-clip', '-o', {str(tmp_path / 'mem')!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr.strip().splitlines()[-1].startswith("error: interrupted; what was written is whole")
+    assert "Traceback" not in done.stderr

@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from cmcr import console
-from cmcr.cli import connect, embed, evaluate, retrieve
+from cmcr.cli import connect, demo, embed, evaluate, retrieve
 from cmcr.errors import CmcrError
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="cmcr",
@@ -47,6 +49,7 @@ app.command("retrieve")(retrieve.retrieve)
 app.add_typer(evaluate.app, name="eval")
 app.command("index")(retrieve.index)
 app.command("export")(retrieve.export)
+app.command("demo")(demo.demo)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,13 +57,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         app(args=argv, prog_name="cmcr")
     except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # Typer turns Ctrl-C into this exit before we see it
+            console.fail("interrupted; what was written is whole, and the same command goes on from there")
         return stop.code if isinstance(stop.code, int) else 0
     except CmcrError as error:
         console.fail(str(error))
         return 1
-    except KeyboardInterrupt:
-        console.fail("interrupted; what was written is whole, and the same command goes on from there")
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

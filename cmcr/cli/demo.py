@@ -16,7 +16,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write everything into.")] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 0,
 ) -> None:
-    """Write unpaired pictures, sounds, texts and shapes, then embed, connect, retrieve and evaluate them: about a minute."""
+    """Write unpaired pictures, sounds, texts and shapes; embed, connect, retrieve and evaluate them: about a minute."""
     from cmcr.cli import main
     from cmcr.demo import commands, write_page, write_world
 

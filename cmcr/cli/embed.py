@@ -21,7 +21,7 @@ _WORK = "How the work is done"
 
 
 def embed(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The memory: a folder, made or gone on with.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="The memory: a folder, made or gone on with.")],
     source: Annotated[
         str | None,
         typer.Argument(

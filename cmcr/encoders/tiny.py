@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from cmcr.errors import ArtifactError, ItemError
 from cmcr.inputs import Item
@@ -44,7 +44,7 @@ class TinyEncoder:
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
                 state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  # not a dict
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, SafetensorError) as error:
             raise ArtifactError(f"{path}: weights of {name} cannot be read; run python -m cmcr.tiny.train") from error
         if about.get("version") != prepare.VERSION:
             raise ArtifactError(

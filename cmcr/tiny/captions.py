@@ -36,7 +36,7 @@ _SOUND_OPENINGS = ("", "", "sound of", "recording of", "we hear")
 
 
 def _pick(words: Sequence[str], rng: np.random.Generator) -> str:
-    return words[rng.integers(len(words))]
+    return words[int(rng.integers(len(words)))]
 
 
 def _thing(scene: Scene, adjectives: Sequence[str], counted: bool, rng: np.random.Generator) -> str:
@@ -60,7 +60,7 @@ def picture_caption(scene: Scene, rng: np.random.Generator, omit: float = 0.15) 
 
 
 def sound_caption(scene: Scene, rng: np.random.Generator, omit: float = 0.15) -> str:
-    """Describe the sound of ``scene``; count, size (or pitch) and rhythm are each left out with probability ``omit``."""
+    """Describe the sound of ``scene``; count, size (or pitch) and rhythm are each left out at the rate ``omit``."""
     says_count, says_size, says_rhythm = rng.random(3) >= omit
     wording = rng.random()  # 45 % size words, 20 % pitch words, 35 % both
     size = _pick(SIZE_WORDS[scene.size], rng) if says_size and wording < 0.8 else ""
@@ -68,4 +68,5 @@ def sound_caption(scene: Scene, rng: np.random.Generator, omit: float = 0.15) ->
     rhythm = _pick(RHYTHM_WORDS[scene.rhythm], rng) if says_rhythm else ""
     verb = _pick(KINDS[scene.kind].verbs, rng) if rng.random() >= omit else ""
     thing = _thing(scene, (pitch, size), says_count, rng)
+    thing += "," if "," in thing and (verb or rhythm) else ""
     return " ".join(part for part in (_pick(_SOUND_OPENINGS, rng), thing, verb, rhythm) if part)

@@ -34,7 +34,7 @@ Stroke = tuple[str, float, np.ndarray]
 @cache
 def _strokes(kind: str) -> tuple[Stroke, ...]:
     """Parse a glyph; ellipses become polygons so that everything can be turned."""
-    return tuple(_stroke(*text.split()) for text in KINDS[kind].glyph.split(";"))
+    return tuple(_stroke(*words) for words in KINDS[kind].glyph)
 
 
 def _stroke(tone: str, op: str, *numbers: str) -> Stroke:

@@ -19,9 +19,9 @@ VERSION = "1"
 PIXELS = 64
 MELS, FRAMES = 48, 100
 _FFT, _HOP = 640, 320
-PATCHES, NEIGHBOURS = 64, 24
+PATCHES, NEIGHBOURS = 48, 16
 _POINTS = 1024
-_STRIDE = 4  # a patch takes every fourth of its nearest points: wider, at the same cost
+_RANKS = np.geomspace(2, 320, NEIGHBOURS).round().astype(int)
 BUCKETS = 4096
 
 
@@ -34,12 +34,14 @@ def pixels(image: Image.Image) -> np.ndarray:
 @cache
 def _mel_filters() -> np.ndarray:
     """(MELS, bins) triangles, evenly spaced on the mel scale between 60 Hz and 7.8 kHz."""
-    mel = np.linspace(*(2595 * np.log10(1 + np.array([60, 7800]) / 700)), MELS + 2)
+    low, high = 2595 * np.log10(1 + np.array([60, 7800]) / 700)
+    mel = np.linspace(low, high, MELS + 2)
     edges = 700 * (10 ** (mel / 2595) - 1)
     hertz = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE)
     up = (hertz - edges[:-2, None]) / np.diff(edges)[:-1, None]
     down = (edges[2:, None] - hertz) / np.diff(edges)[1:, None]
-    return np.maximum(0, np.minimum(up, down)).astype(np.float32)
+    filters: np.ndarray = np.maximum(0, np.minimum(up, down)).astype(np.float32)
+    return filters
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
@@ -54,15 +56,17 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[::_HOP][:FRAMES] * np.hanning(_FFT)
     power = _mel_filters() @ (np.abs(np.fft.rfft(frames)) ** 2).T
     decibels = 10 * np.log10(power / max(power.max(), 1e-8) + 1e-6)
-    return ((decibels + 60) / 60)[None].astype(np.float32)
+    scaled: np.ndarray = ((decibels + 60) / 60)[None].astype(np.float32)
+    return scaled
 
 
 def patches(points: np.ndarray) -> np.ndarray:
     """Group a cloud's positions into (PATCHES, 1 + NEIGHBOURS, 3) float32: a centre, then points around it.
 
     The centres are farthest points, from the one farthest from the middle on, so neither the order nor the place of
-    the cloud matters. Its scale does: size is an attribute here. Clouds of another number of points are thinned or
-    repeated to 1024 first.
+    the cloud matters. Its scale does: size is an attribute here. Around each centre the 2nd to the 320th nearest point
+    are taken in geometric steps: fine detail and wide context at once. Clouds of another number of points are thinned
+    or repeated to 1024 first.
     """
     xyz = points[:, :3].astype(np.float64)
     if len(xyz) != _POINTS:
@@ -76,8 +80,8 @@ def patches(points: np.ndarray) -> np.ndarray:
         distance = np.minimum(distance, ((xyz - xyz[chosen[-1]]) ** 2).sum(1))
         chosen.append(int(distance.argmax()))
     centres = xyz[chosen]
-    between = ((centres[:, None] - xyz[None]) ** 2).sum(2)
-    nearest = np.argsort(between, axis=1, kind="stable")[:, 1 : 1 + NEIGHBOURS * _STRIDE : _STRIDE]
+    between = sum((centres[:, None, axis] - xyz[None, :, axis]) ** 2 for axis in range(3))
+    nearest = np.argsort(between, axis=1)[:, _RANKS]
     return np.concatenate([centres[:, None], xyz[nearest]], axis=1).astype(np.float32)
 
 

@@ -21,8 +21,7 @@ Surface = tuple[str, np.ndarray]
 @cache
 def _surfaces(kind: str) -> tuple[tuple[Surface, ...], np.ndarray]:
     """Parse a solid; return its surfaces and the share of its area that each has."""
-    parts = [text.split() for text in KINDS[kind].solid.split(";")]
-    surfaces = tuple((name, np.array(numbers, dtype=float)) for name, *numbers in parts)
+    surfaces = tuple((name, np.array(numbers, dtype=float)) for name, *numbers in KINDS[kind].solid)
     areas = np.array([_area(name, v) for name, v in surfaces])
     return surfaces, areas / areas.sum()
 
@@ -45,27 +44,25 @@ def _area(name: str, v: np.ndarray) -> float:
 def _sample(name: str, v: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """Draw (n, 3) points of one surface."""
     u, w = rng.random(n), rng.uniform(0, 2 * np.pi, n)
+    points: np.ndarray
     if name == "ball":
-        direction = rng.standard_normal((n, 3))
-        return v[:3] + v[3:] * direction / np.linalg.norm(direction, axis=1, keepdims=True)
-    if name == "box":
+        points = rng.standard_normal((n, 3))
+        points *= v[3:] / np.linalg.norm(points, axis=1, keepdims=True)
+    elif name == "box":
         faces = np.array([v[4] * v[5], v[3] * v[5], v[3] * v[4]])
         axis, inside = rng.choice(3, n, p=faces / faces.sum()), rng.uniform(-1, 1, (n, 3))
         inside[np.arange(n), axis] = np.sign(inside[np.arange(n), axis])
-        return v[:3] + v[3:] * inside
-    if name.startswith("cone"):
-        along = (
-            u if v[3] + v[4] < 1e-9 else (np.sqrt(v[3] ** 2 + u * (v[4] ** 2 - v[3] ** 2)) - v[3]) / (v[4] - v[3] or 1)
-        )
-        along = u if v[3] == v[4] else along
-        r = v[3] + along * (v[4] - v[3])
+        points = inside * v[3:]
+    elif name.startswith("cone"):
+        r = np.sqrt(v[3] ** 2 + u * (v[4] ** 2 - v[3] ** 2))  # even on the surface, not along the axis
+        along = rng.random(n) if v[3] == v[4] else (r - v[3]) / (v[4] - v[3])
         points = np.stack([r * np.cos(w), r * np.sin(w), along * v[5]], 1)
     else:
-        tube = 2 * np.pi * u
-        r = v[3] + v[4] * np.cos(tube)
-        points = np.stack([r * np.cos(w), r * np.sin(w), v[4] * np.sin(tube)], 1)
+        r = v[3] + v[4] * np.cos(2 * np.pi * u)
+        points = np.stack([r * np.cos(w), r * np.sin(w), v[4] * np.sin(2 * np.pi * u)], 1)
     turns = {"x": [2, 0, 1], "y": [0, 2, 1]}  # lay the z axis along x or y
-    return v[:3] + points[:, turns.get(name[4:], [0, 1, 2])]
+    points = points[:, turns.get(name[4:], [0, 1, 2])] + v[:3]
+    return points
 
 
 def shape(scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -76,9 +73,8 @@ def shape(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """
     surfaces, shares = _surfaces(scene.kind)
     radius = RADIUS[scene.size] * rng.uniform(0.95, 1.05)
+    copy_of, part_of = np.arange(POINTS) % scene.count, rng.choice(len(surfaces), POINTS, p=shares)
     cloud = []
-    copy_of = np.arange(POINTS) % scene.count
-    part_of = rng.choice(len(surfaces), POINTS, p=shares)
     for copy, centre in enumerate(places(scene.count, radius, rng)):
         body = [
             _sample(*surfaces[s], n, rng)

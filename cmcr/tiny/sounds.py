@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cmcr.tiny.kinds import KINDS, Voice
+from cmcr.tiny.kinds import KINDS, PARTIALS, Voice
 from cmcr.tiny.scene import Scene
 
 SAMPLE_RATE = 16_000
@@ -15,23 +15,24 @@ PITCH = {"small": 1.6, "medium": 1.0, "large": 0.62}
 
 def _band_noise(n: int, centre: float, width: float, grains: float, rng: np.random.Generator) -> np.ndarray:
     """Noise within ``width`` octaves around ``centre`` Hz, of unit deviation; sparse clicks instead when ``grains``."""
-    source = rng.standard_normal(n)
+    source = rng.standard_normal(1 << (n - 1).bit_length())  # a power of two is quick to transform
     if grains:
-        source *= rng.random(n) < grains / SAMPLE_RATE
-    spectrum, hertz = np.fft.rfft(source), np.fft.rfftfreq(n, 1 / SAMPLE_RATE)
+        source *= rng.random(len(source)) < grains / SAMPLE_RATE
+    spectrum, hertz = np.fft.rfft(source), np.fft.rfftfreq(len(source), 1 / SAMPLE_RATE)
     octaves = np.log2(np.maximum(hertz, 1) / min(centre, 7000))
-    noise = np.fft.irfft(spectrum * np.exp(-((2 * octaves / width) ** 2)), n)
-    return noise / (noise.std() + 1e-9)
+    noise: np.ndarray = np.fft.irfft(spectrum * np.exp(-((2 * octaves / width) ** 2)))[:n]
+    noise /= noise.std() + 1e-9
+    return noise
 
 
 def _event(voice: Voice, pitch: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
     """One event of a voice at ``pitch`` Hz."""
     n = int(seconds * SAMPLE_RATE)
-    t = np.arange(n) / SAMPLE_RATE
+    t: np.ndarray = np.arange(n) / SAMPLE_RATE
     rate, depth = voice.wobble
     octaves = voice.glide * t / seconds + depth * np.sin(2 * np.pi * rate * t)
     phase = 2 * np.pi * np.cumsum(pitch * 2**octaves) / SAMPLE_RATE
-    audible = [(ratio, loud) for ratio, loud in voice.partials if pitch * ratio < 0.45 * SAMPLE_RATE]
+    audible = [(ratio, loud) for ratio, loud in PARTIALS[voice.partials] if pitch * ratio < 0.45 * SAMPLE_RATE]
     tone = sum((loud * np.sin(ratio * phase + rng.uniform(0, 6.28)) for ratio, loud in audible), np.zeros(n))
     sound = (1 - voice.noise) * tone / (tone.std() + 1e-9)
     if voice.noise:
@@ -41,20 +42,22 @@ def _event(voice: Voice, pitch: float, seconds: float, rng: np.random.Generator)
     rate, depth = voice.pulse
     envelope = np.minimum(t / voice.attack, 1) * np.exp(-np.maximum(t - voice.attack, 0) / voice.decay)
     envelope *= np.minimum((seconds - t) / 0.02, 1)
-    return sound * envelope * (1 - depth * (0.5 + 0.5 * np.cos(2 * np.pi * rate * t)) ** 2)
+    envelope *= 1 - depth * (0.5 + 0.5 * np.cos(2 * np.pi * rate * t)) ** 2
+    event: np.ndarray = sound * envelope
+    return event
 
 
 def _shade(event: np.ndarray, rhythm: str) -> np.ndarray:
     """What a rhythm does within an event, so that it is heard in a single one too."""
-    n = len(event)
+    n, shaded = len(event), event
     t = np.arange(n) / SAMPLE_RATE
     if rhythm == "trembling":
-        return event * (0.55 - 0.45 * np.cos(2 * np.pi * 11 * t))
+        shaded = event * (0.55 - 0.45 * np.cos(2 * np.pi * 11 * t))
     if rhythm == "swelling":
-        return event * np.linspace(0.1, 1, n) ** 1.5
+        shaded = event * np.linspace(0.1, 1, n) ** 1.5
     if rhythm == "wavering":
-        return np.interp(np.arange(n) + 0.004 * SAMPLE_RATE * np.sin(2 * np.pi * 5.5 * t), np.arange(n), event)
-    return event
+        shaded = np.interp(np.arange(n) + 0.004 * SAMPLE_RATE * np.sin(2 * np.pi * 5.5 * t), np.arange(n), event)
+    return shaded
 
 
 def sound(scene: Scene, rng: np.random.Generator) -> np.ndarray:

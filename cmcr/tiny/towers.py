@@ -63,7 +63,7 @@ class Convolutions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) -> (B, dim)."""
-        maps = self.body(x)
+        maps = self.body(x.contiguous(memory_format=torch.channels_last))
         cells = maps.flatten(2) if self.rows == 1 else maps
         return self.head(torch.cat([cells.mean(-1), cells.amax(-1)], 1).flatten(1))  # type: ignore[no-any-return]
 
@@ -73,9 +73,9 @@ class PatchNet(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.local = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 64))
+        self.local = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 56))
         self.whole = nn.Sequential(
-            nn.Linear(67, 128), nn.LayerNorm(128), nn.ReLU(), nn.Linear(128, 192), nn.LayerNorm(192), nn.ReLU()
+            nn.Linear(59, 128), nn.LayerNorm(128), nn.ReLU(), nn.Linear(128, 192), nn.LayerNorm(192), nn.ReLU()
         )
         self.head = nn.Sequential(nn.Linear(384, 192), nn.ReLU(), nn.Linear(192, dim))
 

@@ -31,7 +31,7 @@ from cmcr.tiny.shapes import shape
 from cmcr.tiny.sounds import sound
 from cmcr.tiny.towers import SPECS, TinySpace, weights_path
 
-PAIRS, STEPS, BATCH = 12_288, 1_000, 256
+PAIRS, STEPS, BATCH = 12_288, 400, 256
 LEARNING_RATE = 3e-3
 
 _CAPTION = {"tiny-clip": picture_caption, "tiny-clap": sound_caption}
@@ -61,14 +61,10 @@ def _pair(name: str, scene: Scene, number: int) -> Pair:
     return render(name, first, scene, rng), render(name, second, scene, rng)
 
 
-def pairs(name: str, n: int, processes: int = 1) -> Iterator[Pair]:
-    """Yield ``n`` pairs of the two modalities of space ``name``, the same whatever the number of processes."""
-    work = [(name, scene, number) for number, scene in enumerate(train_scenes(n, SPECS[name].seed))]
-    if processes == 1:
-        yield from (_pair(*arguments) for arguments in work)
-        return
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.starmap(_pair, work, chunksize=128)
+def pairs(name: str, n: int) -> Iterator[Pair]:
+    """Yield ``n`` pairs of the two modalities of space ``name``, from its own scenes."""
+    for number, scene in enumerate(train_scenes(n, SPECS[name].seed)):
+        yield _pair(name, scene, number)
 
 
 def _vocabulary(name: str, captions: list[str]) -> tuple[str, ...]:
@@ -77,9 +73,9 @@ def _vocabulary(name: str, captions: list[str]) -> tuple[str, ...]:
     return tuple(sorted({word for caption in captions for word in prepare.words(caption)}))
 
 
-def tensors(name: str, n: int, processes: int = 1) -> tuple[dict[Modality, Tensor], tuple[str, ...]]:
+def tensors(name: str, n: int) -> tuple[dict[Modality, Tensor], tuple[str, ...]]:
     """Render ``n`` pairs; return the towers' inputs by modality, row by row paired, and the text tower's vocabulary."""
-    sides = list(zip(*pairs(name, n, processes), strict=True))
+    sides = list(zip(*pairs(name, n), strict=True))
     vocabulary: tuple[str, ...] = ()
     inputs = {}
     for modality, side in zip(SPECS[name].modalities, sides, strict=True):
@@ -87,7 +83,7 @@ def tensors(name: str, n: int, processes: int = 1) -> tuple[dict[Modality, Tenso
             captions = [str(caption) for caption in side]
             vocabulary = _vocabulary(name, captions)
             rows = {word: row for row, word in enumerate(vocabulary)}
-            side = [prepare.word_bag(c, rows) if vocabulary else prepare.gram_bag(c) for c in captions]
+            side = tuple(prepare.word_bag(c, rows) if vocabulary else prepare.gram_bag(c) for c in captions)
         inputs[modality] = torch.from_numpy(np.stack(side))
     return inputs, vocabulary
 
@@ -104,15 +100,15 @@ def _vary(modality: Modality, x: Tensor, generator: torch.Generator) -> Tensor:
     return x
 
 
-def train(name: str, steps: int = STEPS, n: int = PAIRS, batch: int = BATCH, processes: int = 1) -> TinySpace:
+def train(name: str, steps: int = STEPS, n: int = PAIRS, batch: int = BATCH) -> TinySpace:
     """Train the two towers of space ``name`` by symmetric InfoNCE with a learned temperature; same call, same bytes."""
     started = time.monotonic()
-    inputs, vocabulary = tensors(name, n, processes)
+    inputs, vocabulary = tensors(name, n)
     log.info("%s: %d pairs rendered in %.0f s", name, n, time.monotonic() - started)
     generator = torch.Generator().manual_seed(SPECS[name].seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SPECS[name].seed)
-        space = TinySpace(name, vocabulary)
+        space = TinySpace(name, vocabulary).to(memory_format=torch.channels_last)
     log_tau = torch.nn.Parameter(torch.tensor(0.1).log())
     optimiser = torch.optim.Adam([*space.parameters(), log_tau], lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps, pct_start=0.1)
@@ -140,17 +136,22 @@ def to_bytes(space: TinySpace) -> bytes:
     return save(state, metadata=about)
 
 
+def _train_and_write(name: str, steps: int, out: Path) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)  # one core a space is the best use of two, and the bytes do not depend on their number
+    write_atomic(out / f"{name}.safetensors", to_bytes(train(name, steps)))
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Train one space or all, and write their weights."""
+    """Train one space or all, two at a time, and write their weights."""
     parser = argparse.ArgumentParser(prog="python -m cmcr.tiny.train", description=__doc__.splitlines()[0])
     parser.add_argument("--space", choices=list(SPECS), action="append", help="default: all three")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--out", type=Path, default=weights_path("x").parent, help="default: inside the package")
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(2)
-    for name in arguments.space or SPECS:
-        write_atomic(arguments.out / f"{name}.safetensors", to_bytes(train(name, arguments.steps, processes=2)))
+    work = [(name, arguments.steps, arguments.out) for name in arguments.space or SPECS]
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        pool.starmap(_train_and_write, work, chunksize=1)
 
 
 if __name__ == "__main__":

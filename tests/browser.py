@@ -1,0 +1,38 @@
+"""A real browser for the slow tests: headless Chromium, driven by Playwright."""
+
+import shutil
+
+import pytest
+
+LOADED = "[...document.querySelectorAll('audio')].every(a => a.readyState > 0 && a.duration > 0.4)"
+FITTING = "[...document.images].every(i => i.complete && i.naturalWidth > 0)"
+
+
+def visit(page, width=1200, screenshot=None):
+    """Open a page from disk and fail unless every picture and player loads, nothing is said and nothing is fetched.
+
+    Skips, saying so, where there is no Chromium. ``screenshot``: where to keep a picture of its first screen.
+    """
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium here; .ci/run installs Debian's")
+    from playwright.sync_api import sync_playwright
+
+    said, fetched = [], []
+    with sync_playwright() as tool:
+        browser = tool.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": width, "height": 1600})
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("request", lambda request: fetched.append(request.url))
+        tab.goto(page.as_uri())
+        tab.wait_for_function(LOADED)
+        assert tab.evaluate(FITTING)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        assert said == []
+        assert [url for url in fetched if not url.startswith("data:")] == [page.as_uri()]
+        counts = {name: tab.evaluate(f"document.querySelectorAll('{name}').length") for name in ("img", "audio", "svg")}
+        if screenshot:
+            tab.screenshot(path=str(screenshot))
+        browser.close()
+    return counts

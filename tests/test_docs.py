@@ -1,0 +1,52 @@
+"""What the documentation says is so."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md"]
+
+
+def help_of(*command):
+    done = subprocess.run(
+        [sys.executable, "-m", "cmcr", *command, "--help"],
+        capture_output=True, text=True, check=True, env={"PATH": "", "COLUMNS": "400", "NO_COLOR": "1", "TERM": "dumb"},
+    )  # fmt: skip
+    return done.stdout
+
+
+def commands():
+    listed = re.findall(r"^│ ([a-z]+)  ", help_of(), re.M)
+    assert len(listed) > 6
+    return [("eval", "retrieval") if name == "eval" else (name,) for name in listed]
+
+
+def test_the_reference_names_every_command_and_option():
+    reference = (ROOT / "docs" / "cli.md").read_text()
+    for command in commands():
+        section = reference.split(f"`cmcr {' '.join(command)}`")[1].split("\n## `")[0]
+        for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", help_of(*command).split("Options")[1])):
+            assert option in section, f"run `make docs`: {' '.join(command)} {option}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_commands_in_the_readme_parse():
+    """Each `cmcr ...` line of the README names a command, and only options that it has."""
+    lines = re.findall(r"^cmcr ([^#\n]+)", (ROOT / "README.md").read_text().replace("\\\n", " "), re.M)
+    assert len(lines) > 8
+    known = {" ".join(command): help_of(*command) for command in commands()}
+    for line in lines:
+        name = next((name for name in known if line.startswith(name)), None)
+        assert name, line
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line):
+            assert option in known[name], line
