@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Verbs live in modules of their own name (cmcr.connect.connect), nouns here; loaded on first use (PEP 562), so that `import cmcr` and `cmcr --help` load no torch.
+# Nouns live here, verbs in modules of their own name (cmcr.connect.connect). Loaded on first use (PEP 562), so that
+# `import cmcr` and `cmcr --help` load no torch.
 _HOME = {
     "ConnectConfig": "cmcr.config",
     "ConnectedSpace": "cmcr.space",

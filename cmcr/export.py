@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import warnings
 from collections.abc import Callable
@@ -144,12 +145,24 @@ def _onnx(module: torch.nn.Module, dim: int) -> bytes:
         import onnxscript  # type: ignore[import-untyped, unused-ignore] # noqa: F401
     except ImportError as error:
         raise MissingExtraError("onnx and onnxscript", "onnx", "export as ONNX") from error
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
     with warnings.catch_warnings():
-        # torch's exporter warns of its own deprecated calls; nothing here can be done about them.
+        # torch's exporter warns of its own deprecated calls and of libraries that are not there; neither can be helped.
         warnings.filterwarnings("ignore", module=r"(torch|onnxscript|onnx_ir|copyreg)(\..*)?")
-        program = torch.onnx.export(
-            module, arguments, dynamo=True, dynamic_shapes=dynamic, input_names=["vectors"], output_names=["projected"]
-        )
+        logger.setLevel(logging.ERROR)
+        try:
+            program = torch.onnx.export(
+                module,
+                arguments,
+                dynamo=True,
+                dynamic_shapes=dynamic,
+                verbose=False,
+                input_names=["vectors"],
+                output_names=["projected"],
+            )
+        finally:
+            logger.setLevel(level)
     if program is None:
         raise ArtifactError("torch.onnx returned no program for this projector; export as torch instead")
     data: bytes = program.model_proto.SerializeToString()

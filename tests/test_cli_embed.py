@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from spaces import make_space
 
 from cmcr.cli import main
 from cmcr.memory import Memory
@@ -106,13 +107,20 @@ def test_info_verify(cmcr, write_files):
     assert json.loads(cmcr("info", "mem", "--verify", "--json")[1])["problems"]
 
 
-def test_info_shows_a_space(cmcr):
-    os.mkdir("space")
-    with open("space/config.json", "w") as file:
-        json.dump({"format": "cmcr-space", "overlap": "text", "encoders": [{"name": "a"}, {"name": "b"}]}, file)
+def test_info_shows_and_checks_a_space(cmcr, tmp_path):
+    make_space().save("space")
     code, out, _ = cmcr("info", "space")
-    assert code == 0 and "overlap\ttext" in out and "name: a, name: b" in out
+    assert code == 0 and "overlap\ttext" in out
+    assert "encoder seer\ttext, image, point_cloud; 12 -> " in out
     assert json.loads(cmcr("info", "space", "--json")[1])["overlap"] == "text"
+    assert cmcr("info", "space", "--verify")[2] == "space: sound: seer + hearer\n"
+    with open("space/model.safetensors", "ab") as file:
+        file.write(b"x")
+    assert cmcr("info", "space", "--verify")[0] == 1
+    with open("space/config.json", "w") as file:
+        json.dump({"format": "cmcr-space", "overlap": "text", "encoders": [{"name": "a"}]}, file)
+    code, _, err = cmcr("info", "space")
+    assert code == 1 and "was edited by hand (KeyError('projector')); connect anew" in err
 
 
 def test_terminal_codes_in_names_are_not_obeyed(cmcr, write_files):

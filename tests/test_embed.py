@@ -295,11 +295,17 @@ def test_killed_at_any_step_of_writing_it_ends_with_the_same_bytes(tmp_path, fak
 
 
 LOOP = """
-import sys
+import sys, time
 from conftest import FakeEncoder
 from cmcr.embed import embed
 from cmcr.inputs import read_items
-embed(FakeEncoder(), read_items(sys.argv[1], None, FakeEncoder.modalities), sys.argv[2], batch_size=8, shard_size=20)
+
+class Slow(FakeEncoder):
+    def encode(self, modality, prepared):
+        time.sleep(0.02)  # some seconds in all, on any machine, so that a kill falls in the middle
+        return super().encode(modality, prepared)
+
+embed(Slow(), read_items(sys.argv[1], None, Slow().modalities), sys.argv[2], batch_size=8, shard_size=20)
 """
 
 
@@ -307,13 +313,12 @@ embed(FakeEncoder(), read_items(sys.argv[1], None, FakeEncoder.modalities), sys.
 @pytest.mark.parametrize("seed", range(3))
 def test_sigkill_at_random_times(tmp_path, write_files, fake_encoder, folder_bytes, seed):
     photos = write_files("photos", "image", 1500)
-    script = LOOP.replace("FakeEncoder.modalities", "FakeEncoder().modalities")
-    command, environment = child("-c", script, photos, tmp_path / "killed")
+    command, environment = child("-c", LOOP, photos, tmp_path / "killed")
     rng, kills = random.Random(seed), 0
     while True:
         process = subprocess.Popen(command, env=environment)
         try:
-            assert process.wait(timeout=rng.uniform(0.2, 0.5 + 0.05 * kills)) == 0
+            assert process.wait(timeout=rng.uniform(0.5, 1.5 + 0.1 * kills)) == 0
             break
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)

@@ -45,8 +45,8 @@ def test_equal_values_are_equal_bytes(tmp_path):
 
 
 def test_one_holder_at_a_time(tmp_path):
-    with locked(tmp_path / "run"), pytest.raises(ArtifactError, match="being written by another run"):
-        with locked(tmp_path / "run"):
-            pass
+    expected = pytest.raises(ArtifactError, match="being written by another run")
+    with locked(tmp_path / "run"), expected, locked(tmp_path / "run"):
+        pass
     with locked(tmp_path / "run"):
         pass

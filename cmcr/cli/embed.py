@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -88,10 +89,20 @@ def info(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a memory or a space holds, and check a memory."""
+    """Show what a memory or a space holds, or check it."""
     config = _space_config(path)
     if config is not None:
-        _show(config, as_json)
+        if verify:
+            from cmcr.space import ConnectedSpace
+
+            console.say(f"{path}: sound: {' + '.join(ConnectedSpace.from_pretrained(path).encoders)}")
+        elif as_json:
+            console.show_json(config)
+        else:
+            try:
+                console.show_table(["what", "value"], list(_space_rows(config)))
+            except (KeyError, TypeError, AttributeError) as error:
+                raise ArtifactError(f"{path}/config.json was edited by hand ({error!r}); connect anew") from error
         return
     from cmcr.memory import Memory
 
@@ -217,6 +228,17 @@ def _space_config(path: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise ArtifactError(f"{path / 'config.json'}: not JSON ({error}); restore it") from None
     return config if isinstance(config, dict) and config.get("format") == "cmcr-space" else None
+
+
+def _space_rows(config: dict[str, Any]) -> Iterator[list[str]]:
+    """Yield (what, value) of a space: method, encoders, then what was measured and how it was made."""
+    yield from ([name, _cell(config.get(name))] for name in ("method", "overlap", "dim"))
+    for encoder in config.get("encoders", []):
+        shape = encoder["projector"]
+        about = f"{_cell(encoder['modalities'])}; {shape['in_dim']} -> {shape['out_dim']}, {shape['kind']}"
+        yield [f"encoder {_plain(encoder['name'])}", f"{about}; {encoder['fingerprint'][:12]}"]
+    for group in ("metrics", "recipe"):
+        yield from ([f"{group}.{name}", _cell(value)] for name, value in config.get(group, {}).items())
 
 
 def _show(values: dict[str, Any], as_json: bool) -> None:

@@ -12,19 +12,27 @@ from cmcr.modality import Modality
 
 
 class Encoder(Protocol):
-    """A frozen contrastive model: some modalities, one vector space.
+    """A frozen contrastive model: some modalities, one vector space."""
 
-    Attributes:
-        name: How users name it, e.g. ``tiny-clip`` or ``open_clip:ViT-B-32/openai``.
-        modalities: The modalities it embeds into its one space.
-        dim: Components of a vector.
-        fingerprint: sha256 (hex) over weights and preprocessing; two encoders with one fingerprint give equal vectors.
-    """
+    @property
+    def name(self) -> str:
+        """How users name it."""
+        ...
 
-    name: str
-    modalities: tuple[Modality, ...]
-    dim: int
-    fingerprint: str
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities it embeds into its one space."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Components of a vector."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 (hex) over weights and preprocessing: two encoders with one fingerprint give equal vectors."""
+        ...
 
     def prepare(self, item: Item, data: bytes) -> Any:
         """Decode one item on the CPU, without the model; safe to call from several threads.
