@@ -1,0 +1,204 @@
+"""How fast is it? Each row a ratio measured side by side in one run, into benchmarks/README.md.
+
+    make bench            # or: python benchmarks/speed.py --rounds 5
+
+A row alternates the two sides round by round, so that a busy machine slows both; it states the median ratio and range.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from quality import replace
+
+from cmcr import ConnectConfig, Modality, load_encoder
+from cmcr.consistency import recall
+from cmcr.embed import embed
+from cmcr.index import exact_search
+from cmcr.inputs import read_items
+from cmcr.pairing import Pairs
+from cmcr.tiny import world
+from cmcr.training import batch_loss, new_projectors
+
+README = Path(__file__).with_name("README.md")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: two callables that give the same answer, and what their ratio means."""
+
+    what: str
+    ours: Callable[[], object]
+    other: Callable[[], object]
+    unit: str
+    setting: str
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Return how long a call takes."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def measure(row: Row, rounds: int) -> str:
+    """Return the Markdown line of a comparison."""
+    row.ours()
+    row.other()
+    pairs = [(seconds(row.ours), seconds(row.other)) for _ in range(rounds)]
+    ratios = sorted(ours / other for ours, other in pairs)
+    ours, other = (statistics.median(side) for side in zip(*pairs, strict=True))
+    shown = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    sys.stderr.write(f"{row.what}: {shown}\n")
+    return f"| {row.what} | {row.setting} | {ours:.3f} s | {other:.3f} s | {shown} | {row.unit} |"
+
+
+def unit(rows: int, dim: int, seed: int) -> np.ndarray:
+    """Return random unit vectors."""
+    x = np.random.default_rng(seed).standard_normal((rows, dim), dtype=np.float32)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def start_up() -> Iterator[Row]:
+    """Compare starting the command line with starting Python."""
+
+    def run(*arguments: str) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, *arguments], capture_output=True, check=False)
+
+    bare = run("-c", "pass")
+    yield Row("`cmcr --help`", run("-m", "cmcr", "--help"), bare, "times `python -c pass`", "process")
+    yield Row("a usage error", run("-m", "cmcr", "connect", "x"), bare, "times `python -c pass`", "process")
+
+
+def pairing() -> Iterator[Row]:
+    """Compare the streamed softmax over a memory with its two matrix products, and with the whole softmax at once."""
+    queries, memory = torch.from_numpy(unit(4096, 512, 0)), torch.from_numpy(unit(50_000, 512, 1))
+    blocks = [part.numpy() for part in memory.split(8192)]
+
+    def products() -> None:
+        for block in memory.split(8192):
+            (queries @ block.T) @ block
+
+    def whole() -> torch.Tensor:
+        return (queries @ memory.T / 0.01).softmax(dim=1) @ memory
+
+    ours = lambda: recall(queries, lambda: blocks, 0.01)  # noqa: E731
+    assert torch.allclose(ours(), whole(), atol=1e-4)
+    setting = "4,096 queries, 50,000 x 512, float32"
+    yield Row("pairing: full softmax, streamed", ours, products, "times its two matrix products", setting)
+    yield Row("pairing: full softmax, streamed", ours, whole, "times the softmax held whole", setting)
+
+
+def training() -> Iterator[Row]:
+    """Compare a training step with the matrix products it needs."""
+    size, dim, hidden = 2048, 512, 1024
+    pairs = Pairs(*(unit(size, dim, seed) for seed in range(4)))
+    config = ConnectConfig(dim=dim, hidden=hidden)
+    projectors = torch.nn.ModuleList(new_projectors(config, dim, dim))
+    optimizer = torch.optim.AdamW(projectors.parameters(), lr=1e-3)
+    rows, noise = pairs.take(np.arange(size)), torch.Generator().manual_seed(0)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        batch_loss((projectors[0], projectors[1]), rows, config, noise).backward()
+        optimizer.step()
+
+    x, w, y = (
+        torch.from_numpy(unit(size, dim, 0)),
+        torch.from_numpy(unit(dim, hidden, 1)),
+        torch.from_numpy(unit(size, dim, 2)),
+    )
+
+    def products() -> None:
+        for _ in range(2 * 3):  # two similarity blocks, each forward and two products backward
+            x @ y.T
+        for _ in range(4 * 2 * 3):  # four projections of two layers, forward and two products backward
+            x @ w
+
+    yield Row(
+        "training step",
+        step,
+        products,
+        "times its necessary matrix products",
+        f"batch {size:,}, {dim}-{hidden}-{dim}, float32",
+    )
+
+
+def search() -> Iterator[Row]:
+    """Compare exact search with the product of queries and gallery alone, and with FAISS flat."""
+    import faiss
+
+    queries, gallery = unit(256, 512, 0), unit(200_000, 512, 1)
+    flat = faiss.IndexFlatIP(512)
+    flat.add(gallery)
+    blocks = np.array_split(gallery, 25)
+    ours = lambda: exact_search(blocks, queries, 10)  # noqa: E731
+    assert (ours().rows == flat.search(queries, 10)[1]).mean() > 0.999
+    setting = "256 queries, 200,000 x 512, k 10"
+    yield Row("exact search", ours, lambda: queries @ gallery.T, "times the matrix product", setting)
+    yield Row("exact search", ours, lambda: flat.search(queries, 10), "times FAISS flat", setting)
+
+
+def embedding(folder: Path) -> Iterator[Row]:
+    """Compare the pipeline (read, decode, encode, write) with a plain loop over the same items."""
+    scenes = world.train_scenes(400, 0)
+    world.write_images(folder / "images", scenes, 0)
+    world.write_sounds(folder / "sounds", scenes, 0)
+    world.write_clouds(folder / "clouds", scenes, 0)
+    yield pipeline(folder, "tiny-clip", "images", Modality.IMAGE)
+    yield pipeline(folder, "tiny-clap", "sounds", Modality.AUDIO)
+    yield pipeline(folder, "tiny-ulip", "clouds", Modality.POINT_CLOUD)
+
+
+def pipeline(folder: Path, name: str, part: str, modality: Modality) -> Row:
+    """Return the row of one encoder and modality."""
+    encoder = load_encoder(name)
+    inputs = read_items(str(folder / part), modality, encoder.modalities)
+    fresh = itertools.count()
+
+    def loop() -> None:
+        for start in range(0, len(inputs.items), 64):
+            items = inputs.items[start : start + 64]
+            encoder.encode(modality, [encoder.prepare(item, item.read()) for item in items])
+
+    return Row(
+        f"embed {part}",
+        lambda: embed(encoder, inputs, folder / f"mem-{part}-{next(fresh)}"),
+        loop,
+        "times read, decode and encode in a plain loop",
+        f"{len(inputs.items)} items, {name}",
+    )
+
+
+def main() -> None:
+    """Measure every row and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    lines = ["| what | setting | ours | other | ratio: median (range) | ratio to |", "|---|---|--:|--:|--:|---|"]
+    with tempfile.TemporaryDirectory() as folder:
+        for rows in (start_up(), pairing(), training(), search(), embedding(Path(folder))):
+            lines += [measure(row, rounds) for row in rows]
+    about = (
+        f"`make bench`: {rounds} rounds, both sides of a row in turn; {torch.get_num_threads()} CPU threads, "
+        f"torch {torch.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores. Lower is better; 1.00 is "
+        "the speed of what stands in the last column."
+    )
+    replace(README, "speed", f"## Speed\n\n{about}\n\n" + "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
