@@ -194,8 +194,8 @@ def main() -> None:
             lines += [measure(row, rounds) for row in rows]
     about = (
         f"`make bench`: {rounds} rounds, both sides of a row in turn; {torch.get_num_threads()} CPU threads, "
-        f"torch {torch.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores. Lower is better; 1.00 is "
-        "the speed of what stands in the last column."
+        f"torch {torch.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores. Lower is better; "
+        "1.00 is the speed of what stands in the last column."
     )
     replace(README, "speed", f"## Speed\n\n{about}\n\n" + "\n".join(lines))
 

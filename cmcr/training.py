@@ -24,7 +24,8 @@ from cmcr.losses import inter_loss, intra_loss
 from cmcr.pairing import Pairs, Rows
 from cmcr.projector import Projector, ProjectorConfig, initialise
 
-PAPER_BATCH = 10_240
+PAPER_BATCH, SMALLEST_BATCH = 10_240, 80
+"""The automatic batch lies between; below about 80 rows InfoNCE has too few negatives (measured on small memories)."""
 Validate = Callable[[Projector, Projector], dict[str, float]]
 """Measures two projectors in eval mode; the larger its ``selection``, the better."""
 
@@ -54,7 +55,7 @@ def batch_size_for(config: ConnectConfig, rows: int) -> int:
     if config.batch_size:
         return config.batch_size
     size = PAPER_BATCH
-    while size > 160 and (size > rows or config.epochs * (rows // size) < config.min_steps):
+    while size > SMALLEST_BATCH and (size > rows or config.epochs * (rows // size) < config.min_steps):
         size //= 2
     return min(size, rows)
 

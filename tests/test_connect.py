@@ -58,7 +58,7 @@ def test_json_states_the_metrics_and_the_run_keeps_them(mem, tmp_path, capsys):
     out, err = capsys.readouterr()
     found = json.loads(out)
     assert found["held_out"] == 20 and found["overlap_rows"] == 400 and 0 <= found["overlap_r1"] <= 1
-    assert "batch size 160 instead of the paper's 10240" in err
+    assert "batch size 80 instead of the paper's 10240" in err
     records = [json.loads(line) for line in (tmp_path / "s.run" / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2, 3, 4]
     best = max(records, key=lambda record: record["selection"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +18,23 @@ from cmcr.media import read_audio, read_image, read_point_cloud
 from cmcr.modality import Modality
 from cmcr.tiny import prepare
 from cmcr.tiny.sounds import SAMPLE_RATE, SECONDS
-from cmcr.tiny.towers import SPECS, TinySpace, weights_path
+from cmcr.tiny.towers import SPECS, TOKENS, TinySpace, weights_path
 
 MIN_POINTS = 32
 """A cloud of fewer points has no shape to speak of."""
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return the metadata and the tensors of a weights file, after checking that they fit this code."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("cmcr", "{}"))
+            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  # not a dict
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path}: weights cannot be read; make them with python -m cmcr.tiny.train") from error
+    if about.get("version") != prepare.VERSION:
+        raise ArtifactError(f"{path}: for preprocessing {about.get('version')}, not {prepare.VERSION}; train anew")
+    return about, state
 
 
 class TinyEncoder:
@@ -39,27 +54,14 @@ class TinyEncoder:
 
     def __init__(self, name: str, device: str = "cpu") -> None:
         path, spec = weights_path(name), SPECS[name]
-        try:
-            digest = hashlib.sha256(path.read_bytes())
-            with safe_open(path, framework="pt") as file:
-                about = file.metadata() or {}
-                state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  # not a dict
-        except (OSError, SafetensorError) as error:
-            raise ArtifactError(f"{path}: weights of {name} cannot be read; run python -m cmcr.tiny.train") from error
-        if about.get("version") != prepare.VERSION:
-            raise ArtifactError(
-                f"{path}: made for preprocessing {about.get('version')}, not {prepare.VERSION}; train anew"
-            )
-        digest.update(prepare.VERSION.encode())
+        about, state = _read(path)
+        digest = hashlib.sha256(path.read_bytes() + prepare.VERSION.encode())
         self.name, self.modalities, self.dim, self.fingerprint = name, spec.modalities, spec.dim, digest.hexdigest()
-        vocabulary = json.loads(about["vocabulary"])
-        self._row_of = {word: row for row, word in enumerate(vocabulary)}
+        self._row_of = {token: row for row, token in enumerate(about["vocabulary"])}
         self._device = torch.device(device)
-        self._space = TinySpace(name, tuple(vocabulary))
+        self._space = TinySpace(name, tuple(self._row_of))
         self._space.load_state_dict(state, strict=False)  # BatchNorm's counter is not kept
         self._space.eval().to(self._device)
-        rows = state.get("towers.text.rows.weight")
-        self._known = rows.abs().sum(0).numpy() > 0 if rows is not None else np.zeros(0, bool)
 
     def prepare(self, item: Item, data: bytes) -> np.ndarray:
         """Decode one item into its tower's input; see ``Encoder.prepare``."""
@@ -87,8 +89,8 @@ class TinyEncoder:
             raise ItemError(f"not UTF-8 at byte {error.start}") from None
         if not text.strip():
             raise ItemError("empty text")
-        bag = prepare.word_bag(text, self._row_of) if self._row_of else prepare.gram_bag(text)
-        if not bag[self._known].any():
+        bag = prepare.bag(TOKENS[self.name](text), self._row_of)
+        if not bag.any():
             raise ItemError(f"no word that {self.name} knows: {' '.join(text.split())[:60]!r}")
         return bag
 
