@@ -1,5 +1,6 @@
 """What loading cmcr may load."""
 
+import os
 import subprocess
 import sys
 
@@ -54,3 +55,12 @@ def test_ctrl_c_exits_130_with_one_line(tmp_path):
     assert done.returncode == 130
     assert done.stderr.strip().splitlines()[-1].startswith("error: interrupted; what was written is whole")
     assert "Traceback" not in done.stderr
+
+
+def test_the_script_lets_waiting_threads_sleep_unless_told_otherwise():
+    code = "import cmcr.__main__, os; print(os.environ['OMP_WAIT_POLICY'])"
+    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+        environment |= {"OMP_WAIT_POLICY": given} if given else {}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+        assert done.stdout.strip() == expected
