@@ -82,10 +82,9 @@ def content(name, modality, scene, seed, omit=0.0):
 def test_weights_are_small_and_say_what_they_are(name, encoder):
     assert weights_path(name).stat().st_size <= 2_000_000
     with safe_open(weights_path(name), framework="pt") as file:
-        about = file.metadata()
-    assert (
-        about["space"] == name and about["version"] == prepare.VERSION and json.loads(about["vocabulary"]) is not None
-    )
+        about = json.loads(file.metadata()["cmcr"])
+    assert (about["space"], about["version"]) == (name, prepare.VERSION)
+    assert bool(about["vocabulary"]) == (Modality.TEXT in SPECS[name].modalities)
     loaded = encoder(name)
     assert (loaded.name, loaded.modalities, loaded.dim) == (name, SPECS[name].modalities, SPECS[name].dim)
     assert len(loaded.fingerprint) == 64
@@ -104,6 +103,13 @@ def test_a_trainer_sees_its_two_modalities_and_no_held_out_combination(name, mon
     list(train.pairs(name, 60))
     assert {modality for modality, _ in rendered} == set(SPECS[name].modalities)
     assert not {combo for _, combo in rendered} & set(HELD_OUT)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_trained_on_is_what_pairs_yields(name, monkeypatch):
+    monkeypatch.setattr(train, "pairs", lambda *_: pytest.fail("asked for pairs"))
+    with pytest.raises(pytest.fail.Exception, match="asked for pairs"):
+        train.train(name, steps=1, n=32, batch=32)
 
 
 def test_no_pair_of_the_outer_modalities_can_be_asked_for():

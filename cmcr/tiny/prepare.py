@@ -6,7 +6,6 @@ Whatever changes a number here changes every vector: raise ``VERSION`` with it a
 from __future__ import annotations
 
 import re
-import zlib
 from functools import cache
 
 import numpy as np
@@ -19,10 +18,9 @@ VERSION = "1"
 PIXELS = 64
 MELS, FRAMES = 48, 100
 _FFT, _HOP = 640, 320
-PATCHES, NEIGHBOURS = 48, 16
+PATCHES, NEIGHBOURS = 64, 16
 _POINTS = 1024
-_RANKS = np.geomspace(2, 320, NEIGHBOURS).round().astype(int)
-BUCKETS = 4096
+_RANKS = np.geomspace(2, 120, NEIGHBOURS).round().astype(int)
 
 
 def pixels(image: Image.Image) -> np.ndarray:
@@ -64,7 +62,7 @@ def patches(points: np.ndarray) -> np.ndarray:
     """Group a cloud's positions into (PATCHES, 1 + NEIGHBOURS, 3) float32: a centre, then points around it.
 
     The centres are farthest points, from the one farthest from the middle on, so neither the order nor the place of
-    the cloud matters. Its scale does: size is an attribute here. Around each centre the 2nd to the 320th nearest point
+    the cloud matters. Its scale does: size is an attribute here. Around each centre the 2nd to the 120th nearest point
     are taken in geometric steps: fine detail and wide context at once. Clouds of another number of points are thinned
     or repeated to 1024 first.
     """
@@ -86,25 +84,20 @@ def patches(points: np.ndarray) -> np.ndarray:
 
 
 def words(text: str) -> list[str]:
-    """Split a text into lower-case words and numbers."""
+    """Split a text into lower-case words and numbers: tiny-clip's tokens."""
     return re.findall(r"[a-z0-9]+", text.lower())
 
 
-def word_bag(text: str, vocabulary: dict[str, int]) -> np.ndarray:
-    """Count known words into (len(vocabulary),) float32; unknown words count nowhere. tiny-clip's tokenizer."""
-    bag = np.zeros(len(vocabulary), np.float32)
-    for word in words(text):
-        if word in vocabulary:
-            bag[vocabulary[word]] += 1
-    return bag
+def grams(text: str) -> list[str]:
+    """Split a text's words into groups of four characters, ``<`` and ``>`` marking their ends: tiny-clap's tokens."""
+    marked = [f"<{word}>" for word in words(text)]
+    return [word[i : i + 4] for word in marked for i in range(max(1, len(word) - 3))]
 
 
-def gram_bag(text: str) -> np.ndarray:
-    """Hash each word's character 4-grams into (BUCKETS,) float32; a word weighs 1 in all. tiny-clap's tokenizer."""
-    bag = np.zeros(BUCKETS, np.float32)
-    for word in words(text):
-        padded = f"<{word}>"
-        grams = [padded[i : i + 4] for i in range(max(1, len(padded) - 3))]
-        for gram in grams:
-            bag[zlib.crc32(gram.encode()) % BUCKETS] += 1 / len(grams)
-    return bag
+def bag(tokens: list[str], row_of: dict[str, int]) -> np.ndarray:
+    """Count known tokens into (len(row_of),) float32; unknown ones count nowhere, so they cannot disturb a vector."""
+    counts = np.zeros(len(row_of), np.float32)
+    for token in tokens:
+        if token in row_of:
+            counts[row_of[token]] += 1
+    return counts

@@ -80,7 +80,7 @@ def shape(scene: Scene, rng: np.random.Generator) -> np.ndarray:
             _sample(*surfaces[s], n, rng)
             for s, n in enumerate(np.bincount(part_of[copy_of == copy], minlength=len(surfaces)))
         ]
-        angle = rng.uniform(-0.6, 0.6)
+        angle = rng.uniform(-0.4, 0.4)
         turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
         cloud.append((np.concatenate(body) @ turn.T * radius + [*centre, 0]) * SPREAD)
     points = np.concatenate(cloud) + rng.normal(0, 0.01, (POINTS, 3))

@@ -1,7 +1,7 @@
 """The towers of the three tiny spaces: small networks from prepared arrays to unit vectors.
 
-Text towers begin with a bag (see ``prepare``) times a matrix that starts at zero: rows of words or character groups
-that training never met stay zero, so the unknown adds nothing.
+Pictures and spectrograms go through convolutions, clouds through a small PointNet++ (arXiv 1706.02413), texts through
+a sum over known tokens, words in one space and character groups in another: two towers of one modality share nothing.
 """
 
 from __future__ import annotations
@@ -15,23 +15,28 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cmcr.modality import Modality
-from cmcr.tiny.prepare import BUCKETS, MELS
+from cmcr.tiny.prepare import MELS, grams, words
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceSpec:
-    """What makes a tiny space: its two modalities, its dim, and the seed that makes it a world of its own."""
+    """What makes a tiny space: its two modalities, its dim, its training steps, and the seed of its own scenes."""
 
     modalities: tuple[Modality, Modality]
     dim: int
+    steps: int
     seed: int
 
 
 SPECS: dict[str, SpaceSpec] = {
-    "tiny-clip": SpaceSpec((Modality.IMAGE, Modality.TEXT), dim=64, seed=101),
-    "tiny-clap": SpaceSpec((Modality.AUDIO, Modality.TEXT), dim=48, seed=202),
-    "tiny-ulip": SpaceSpec((Modality.POINT_CLOUD, Modality.IMAGE), dim=56, seed=303),
+    "tiny-clip": SpaceSpec((Modality.IMAGE, Modality.TEXT), dim=64, steps=400, seed=101),
+    "tiny-clap": SpaceSpec((Modality.AUDIO, Modality.TEXT), dim=48, steps=400, seed=202),
+    "tiny-ulip": SpaceSpec((Modality.POINT_CLOUD, Modality.IMAGE), dim=56, steps=700, seed=303),
 }
+
+
+TOKENS: dict[str, Callable[[str], list[str]]] = {"tiny-clip": words, "tiny-clap": grams}
+"""The tokenizer of each text tower."""
 
 
 def weights_path(name: str) -> Path:
@@ -65,36 +70,52 @@ class Convolutions(nn.Module):
         """(B, channels, H, W) -> (B, dim)."""
         maps = self.body(x.contiguous(memory_format=torch.channels_last))
         cells = maps.flatten(2) if self.rows == 1 else maps
-        return self.head(torch.cat([cells.mean(-1), cells.amax(-1)], 1).flatten(1))  # type: ignore[no-any-return]
+        return self.head(torch.cat([cells.mean(-1), cells.max(-1).values], 1).flatten(1))  # type: ignore[no-any-return]
 
 
 class PatchNet(nn.Module):
-    """A PointNet over each patch, then one over the patches and their places."""
+    """PointNet++ in three levels: a PointNet over each patch, one over nearby patches, one over all."""
+
+    nearby = 10
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.local = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 56))
+        self.local = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 64))
+        self.gather = nn.Linear(64 + 3, 96)
+        self.place = nn.Linear(3, 96)
         self.whole = nn.Sequential(
-            nn.Linear(59, 128), nn.LayerNorm(128), nn.ReLU(), nn.Linear(128, 192), nn.LayerNorm(192), nn.ReLU()
+            nn.LayerNorm(96),
+            nn.ReLU(),
+            nn.Linear(96, 192),
+            nn.LayerNorm(192),
+            nn.ReLU(),
+            nn.Linear(192, 192),
+            nn.ReLU(),
         )
         self.head = nn.Sequential(nn.Linear(384, 192), nn.ReLU(), nn.Linear(192, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, P, 1 + K, 3) -> (B, dim)."""
-        centre, around = x[:, :, :1], x[:, :, 1:]
-        offset = 4 * (around - centre)
-        local = self.local(torch.cat([offset, offset.square()], -1)).amax(2)
-        each = self.whole(torch.cat([local, centre.squeeze(2)], -1))
-        return self.head(torch.cat([each.mean(1), each.amax(1)], -1))  # type: ignore[no-any-return]
+        centre, around = x[:, :, 0], x[:, :, 1:]
+        offset = 4 * (around - x[:, :, :1])
+        local = self.local(torch.cat([offset, offset.square()], -1)).max(2).values  # amax is slow to differentiate
+        # Exact distances: those by matrix product depend on the batch.
+        distance = torch.cdist(centre, centre, compute_mode="donot_use_mm_for_euclid_dist")
+        near = distance.topk(self.nearby, largest=False).indices
+        seen = self.gather(torch.cat([local, 4 * centre], -1))
+        rows = near + torch.arange(0, near.shape[0] * near.shape[1], near.shape[1], device=x.device)[:, None, None]
+        widest = functional.embedding_bag(rows.flatten(0, 1), seen.flatten(0, 1), mode="max").view_as(seen)
+        context = widest - 4 * centre @ self.gather.weight[:, -3:].T
+        each = self.whole(context + self.place(centre))
+        return self.head(torch.cat([each.mean(1), each.max(1).values], -1))  # type: ignore[no-any-return]
 
 
 class BagOfText(nn.Module):
-    """Sum of learned rows, one for each word or character group, then a residual MLP."""
+    """Sum of learned rows, one for each token of the vocabulary, then a residual MLP."""
 
     def __init__(self, rows: int, dim: int, width: int = 96) -> None:
         super().__init__()
         self.rows = nn.Linear(rows, width, bias=False)
-        nn.init.zeros_(self.rows.weight)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
         self.head = nn.Linear(width, dim)
 
@@ -109,7 +130,7 @@ class TinySpace(nn.Module):
 
     Args:
         name: A key of ``SPECS``.
-        vocabulary: The words of the text tower; empty means hashed character groups (tiny-clap) or no text.
+        vocabulary: The tokens of the text tower; empty without one.
     """
 
     def __init__(self, name: str, vocabulary: tuple[str, ...] = ()) -> None:
@@ -120,7 +141,7 @@ class TinySpace(nn.Module):
             Modality.IMAGE: lambda: Convolutions(3, 1, dim),
             Modality.AUDIO: lambda: Convolutions(1, MELS // 8, dim),
             Modality.POINT_CLOUD: lambda: PatchNet(dim),
-            Modality.TEXT: lambda: BagOfText(len(vocabulary) or BUCKETS, dim),
+            Modality.TEXT: lambda: BagOfText(len(vocabulary), dim),
         }
         self.towers = nn.ModuleDict({m.value: build[m]() for m in self.spec.modalities})
 

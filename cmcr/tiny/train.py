@@ -29,9 +29,9 @@ from cmcr.tiny.pictures import draw
 from cmcr.tiny.scene import Scene, train_scenes
 from cmcr.tiny.shapes import shape
 from cmcr.tiny.sounds import sound
-from cmcr.tiny.towers import SPECS, TinySpace, weights_path
+from cmcr.tiny.towers import SPECS, TOKENS, TinySpace, weights_path
 
-PAIRS, STEPS, BATCH = 12_288, 400, 256
+PAIRS, BATCH = 12_288, 256
 LEARNING_RATE = 3e-3
 
 _CAPTION = {"tiny-clip": picture_caption, "tiny-clap": sound_caption}
@@ -55,22 +55,13 @@ def render(name: str, modality: Modality, scene: Scene, rng: np.random.Generator
 Pair = tuple[np.ndarray | str, np.ndarray | str]
 
 
-def _pair(name: str, scene: Scene, number: int) -> Pair:
-    first, second = SPECS[name].modalities
-    rng = np.random.default_rng([SPECS[name].seed, number])
-    return render(name, first, scene, rng), render(name, second, scene, rng)
-
-
 def pairs(name: str, n: int) -> Iterator[Pair]:
     """Yield ``n`` pairs of the two modalities of space ``name``, from its own scenes."""
-    for number, scene in enumerate(train_scenes(n, SPECS[name].seed)):
-        yield _pair(name, scene, number)
-
-
-def _vocabulary(name: str, captions: list[str]) -> tuple[str, ...]:
-    if name != "tiny-clip":
-        return ()
-    return tuple(sorted({word for caption in captions for word in prepare.words(caption)}))
+    spec = SPECS[name]
+    for number, scene in enumerate(train_scenes(n, spec.seed)):
+        rng = np.random.default_rng([spec.seed, number])
+        first, second = (render(name, modality, scene, rng) for modality in spec.modalities)
+        yield first, second
 
 
 def tensors(name: str, n: int) -> tuple[dict[Modality, Tensor], tuple[str, ...]]:
@@ -80,10 +71,10 @@ def tensors(name: str, n: int) -> tuple[dict[Modality, Tensor], tuple[str, ...]]
     inputs = {}
     for modality, side in zip(SPECS[name].modalities, sides, strict=True):
         if modality is Modality.TEXT:
-            captions = [str(caption) for caption in side]
-            vocabulary = _vocabulary(name, captions)
-            rows = {word: row for row, word in enumerate(vocabulary)}
-            side = tuple(prepare.word_bag(c, rows) if vocabulary else prepare.gram_bag(c) for c in captions)
+            texts = [TOKENS[name](str(caption)) for caption in side]
+            vocabulary = tuple(sorted({token for tokens in texts for token in tokens}))
+            row_of = {token: row for row, token in enumerate(vocabulary)}
+            side = tuple(prepare.bag(tokens, row_of) for tokens in texts)
         inputs[modality] = torch.from_numpy(np.stack(side))
     return inputs, vocabulary
 
@@ -100,7 +91,7 @@ def _vary(modality: Modality, x: Tensor, generator: torch.Generator) -> Tensor:
     return x
 
 
-def train(name: str, steps: int = STEPS, n: int = PAIRS, batch: int = BATCH) -> TinySpace:
+def train(name: str, steps: int, n: int = PAIRS, batch: int = BATCH) -> TinySpace:
     """Train the two towers of space ``name`` by symmetric InfoNCE with a learned temperature; same call, same bytes."""
     started = time.monotonic()
     inputs, vocabulary = tensors(name, n)
@@ -132,8 +123,8 @@ def train(name: str, steps: int = STEPS, n: int = PAIRS, batch: int = BATCH) -> 
 def to_bytes(space: TinySpace) -> bytes:
     """Serialise a space as safetensors in half precision, with its name, vocabulary and preprocessing version."""
     state = {key: t.half().contiguous() for key, t in space.state_dict().items() if t.is_floating_point()}
-    about = {"space": space.name, "version": prepare.VERSION, "vocabulary": json.dumps(space.vocabulary)}
-    return save(state, metadata=about)
+    about = {"space": space.name, "version": prepare.VERSION, "vocabulary": space.vocabulary}
+    return save(state, metadata={"cmcr": json.dumps(about)})  # one key: safetensors writes several in any order
 
 
 def _train_and_write(name: str, steps: int, out: Path) -> None:
@@ -146,11 +137,12 @@ def main(argv: list[str] | None = None) -> None:
     """Train one space or all, two at a time, and write their weights."""
     parser = argparse.ArgumentParser(prog="python -m cmcr.tiny.train", description=__doc__.splitlines()[0])
     parser.add_argument("--space", choices=list(SPECS), action="append", help="default: all three")
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, help="default: what each space needs")
     parser.add_argument("--out", type=Path, default=weights_path("x").parent, help="default: inside the package")
     arguments = parser.parse_args(argv)
-    work = [(name, arguments.steps, arguments.out) for name in arguments.space or SPECS]
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
+    longest_first = sorted(arguments.space or SPECS, key=lambda name: -SPECS[name].steps)
+    work = [(name, arguments.steps or SPECS[name].steps, arguments.out) for name in longest_first]
+    with multiprocessing.get_context("spawn").Pool(2) as pool:  # more would not shorten the longest
         pool.starmap(_train_and_write, work, chunksize=1)
 
 
