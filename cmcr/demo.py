@@ -145,7 +145,7 @@ def write_page(folder: Path) -> Path:
 def _answers(folder: Path, pair: Pair, previews: Previews) -> Section:
     space = ConnectedSpace.from_pretrained(folder / "spaces" / pair.space)
     asked, searched = Memory.open(folder / "mem" / pair.query[0]), Memory.open(folder / "mem" / pair.gallery[0])
-    ids = asked.ids(pair.query[1])[:SHOWN]
+    ids, scenes = asked.ids(pair.query[1])[:SHOWN], _test_scenes(folder)
     queries = [ask(space, f"{asked.path}#{name}", modality=pair.query[1]) for name in ids]
     answers = []
     for name, query, hits in zip(ids, queries, retrieve(space, queries, searched, pair.gallery[1], k=5), strict=True):
@@ -154,7 +154,9 @@ def _answers(folder: Path, pair: Pair, previews: Previews) -> Section:
             for hit in hits
         ]
         heading = f"{pair.query[1]} → {pair.gallery[1]}".replace("_", " ")
-        answers.append(Answer(Card(name, previews.of_query(query)), cards, heading))
+        truth = scenes[name]
+        title = f"{truth.count} {truth.size} {truth.kind}"
+        answers.append(Answer(Card(title, previews.of_query(query)), cards, heading))
     about = f"The first {SHOWN} queries of the test set, not chosen; {searched.rows(pair.gallery[1])} candidates each."
     return Section(pair.headline, about, gallery(answers))
 
@@ -206,18 +208,19 @@ def _maps(folder: Path) -> Section:
 
 def _map(folder: Path, pair: Pair, space: ConnectedSpace, title: str) -> Markup:
     projected = []
-    order = {f"{n:05d}": scene.combo for n, scene in enumerate(_test_scenes(folder))}
+    scenes = _test_scenes(folder)
     for name, modality in (pair.query, pair.gallery):
         memory = Memory.open(folder / "mem" / name)
         ids = memory.ids(modality)
-        rows = sorted(range(len(ids)), key=lambda row: order[ids[row]])
+        rows = sorted(range(len(ids)), key=lambda row: scenes[ids[row]].combo)
         projected.append(space.project(memory, modality=modality)[rows])
     return heat_map(title, projected[0] @ projected[1].T, row_label=pair.query[1], column_label=pair.gallery[1])
 
 
-def _test_scenes(folder: Path) -> list[world.Scene]:
-    lines = (folder / "test" / "scenes.jsonl").read_text("utf-8").splitlines()
-    return [world.Scene(**{k: v for k, v in json.loads(line).items() if k != "id"}) for line in lines]
+def _test_scenes(folder: Path) -> dict[str, world.Scene]:
+    """Return what each id of the test set shows."""
+    records = [json.loads(line) for line in (folder / "test" / "scenes.jsonl").read_text("utf-8").splitlines()]
+    return {record.pop("id"): world.Scene(**record) for record in records}
 
 
 def _curves(folder: Path) -> Section:

@@ -236,9 +236,13 @@ def test_bad_items_are_refused_with_a_reason(name, modality, data, reason, encod
     assert reason in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_cloud_of_one_repeated_point_gives_a_finite_vector(encoder):
-    assert np.isfinite(embed(encoder("tiny-ulip"), Modality.POINT_CLOUD, npy(np.ones((64, 3))))).all()
-    assert np.isfinite(embed(encoder("tiny-ulip"), Modality.POINT_CLOUD, npy(rng().normal(size=(64, 3)) * 1e30))).all()
+def test_clouds_of_one_point_and_of_any_unit_give_a_vector(encoder):
+    car = world.shape(world.Scene("car", 1, "large", "red", "steady"), rng()).astype(np.float64)
+    same, millimetres, absurd = embed(
+        encoder("tiny-ulip"), Modality.POINT_CLOUD, *map(npy, (np.ones((64, 3)), car * 1e3, car * 1e30))
+    )
+    assert np.isfinite(same).all()
+    np.testing.assert_allclose(millimetres, absurd, atol=1e-4)
 
 
 def test_a_nearly_right_name_is_corrected():

@@ -20,6 +20,7 @@ MELS, FRAMES = 48, 100
 _FFT, _HOP = 640, 320
 PATCHES, NEIGHBOURS = 64, 16
 _POINTS = 1024
+_REACH = 10.0  # no scene reaches 3 units from its middle
 _RANKS = np.geomspace(2, 120, NEIGHBOURS).round().astype(int)
 
 
@@ -64,7 +65,7 @@ def patches(points: np.ndarray) -> np.ndarray:
     The centres are farthest points, from the one farthest from the middle on, so neither the order nor the place of
     the cloud matters. Its scale does: size is an attribute here. Around each centre the 2nd to the 120th nearest point
     are taken in geometric steps: fine detail and wide context at once. Clouds of another number of points are thinned
-    or repeated to 1024 first.
+    or repeated to 1024 first; clouds far larger than the world (in millimetres, say) are shrunk to one large thing.
     """
     xyz = points[:, :3].astype(np.float64)
     if len(xyz) != _POINTS:
@@ -72,6 +73,8 @@ def patches(points: np.ndarray) -> np.ndarray:
         whole, rest = divmod(_POINTS, len(xyz))
         xyz = xyz[np.concatenate([np.tile(np.arange(len(xyz)), whole), rng.permutation(len(xyz))[:rest]])]
     xyz = xyz - (xyz.min(0) + xyz.max(0)) / 2
+    if (reach := np.abs(xyz).max()) > _REACH:
+        xyz *= 1 / reach
     chosen = [int((xyz**2).sum(1).argmax())]
     distance = np.full(_POINTS, np.inf)
     for _ in range(PATCHES - 1):
