@@ -20,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ SIZES = {"texts": 6000, "images": 4000, "sounds": 2500, "clouds": 2500}
 TRUE_PAIRS = 6000
 """What the oracle is given: as many pairs as there are overlap texts."""
 README = Path(__file__).with_name("README.md")
+DATA = Path(__file__).with_name("quality.json")
 KS = (1, 5, 10)
 
 METHODS: dict[str, dict[str, object]] = {
@@ -50,6 +52,8 @@ METHODS: dict[str, dict[str, object]] = {
     "linear on pseudo pairs": {"method": "linear", "on": "pseudo"},
     "route, not centred": {"method": "route", "center": False},
     "route": {"method": "route"},
+    "route, tau 0.03": {"method": "route", "route_tau": 0.03},
+    "route, tau 0.1": {"method": "route", "route_tau": 0.1},
     "**C-MCR**": {},
     "C-MCR without semantic consistency (overlap pair only)": {"pairing": "none"},
     "C-MCR without completion": {"noise": 0.0},
@@ -280,8 +284,13 @@ def spread(values: list[float]) -> str:
     return f"{percent.mean():.1f} ± {percent.std(ddof=1 if len(percent) > 1 else 0):.1f}"
 
 
-def write(results: dict[str, dict[str, list[dict[str, float]]]], seeds: int, seconds: float) -> None:
+def write(record: dict[str, Any]) -> None:
     """Replace the measured parts of benchmarks/README.md and README.md, and keep the raw numbers beside them."""
+    results, seeds, seconds = record["results"], record["seeds"], record["seconds"]
+    order = [*METHODS, *ORACLES]
+    for task, found in results.items():
+        results[task] = {method: found[method] for method in sorted(found, key=order.index)}
+    DATA.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     gallery, tasks = len(world.HELD_OUT), list(results)
     machine = f"one CPU thread a seed, torch {torch.__version__}, Python {platform.python_version()}"
     memories = ", ".join(f"{count:,} {name}" for name, count in SIZES.items())
@@ -297,7 +306,6 @@ def write(results: dict[str, dict[str, list[dict[str, float]]]], seeds: int, sec
     body = "\n\n".join(f"### {task}\n\n{table(results, task, gallery)}" for task in tasks)
     replace(README, "quality", f"## Quality on the tiny world\n\n{about}\n\n{body}")
     replace(README.parent.parent / "README.md", "results", summary(results, tasks, gallery, seeds))
-    README.with_name("quality.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
 SUMMARY = {
@@ -343,14 +351,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2, help="seeds at once")
-    parser.add_argument("--only", help="regular expression of the methods to run; the page is then not written")
+    parser.add_argument("--only", help="regular expression of the methods to measure anew; other rows stay as they are")
     options = parser.parse_args()
     start = time.perf_counter()
     results = run(options.seeds, options.only, options.jobs)
+    record = {"seeds": options.seeds, "seconds": time.perf_counter() - start, "results": results}
     if options.only:
-        sys.stdout.write(json.dumps(results, indent=1) + "\n")
-    else:
-        write(results, options.seeds, time.perf_counter() - start)
+        old = json.loads(DATA.read_text("utf-8"))
+        if old["seeds"] != options.seeds:
+            parser.error(f"the other rows have {old['seeds']} seeds: add --seeds {old['seeds']}")
+        record["seconds"] += old["seconds"]
+        record["results"] = {task: old["results"][task] | found for task, found in results.items()}
+    write(record)
 
 
 if __name__ == "__main__":
