@@ -12,6 +12,9 @@ from typing import IO, Any
 
 from cmcr.errors import ArtifactError
 
+LOCK = ".lock"
+"""The name of the lock in a folder that is being written."""
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
@@ -61,9 +64,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / LOCK, timeout=0):
             yield
-    except Timeout as error:
-        raise ArtifactError(
-            f"{folder} is being written by another run; wait for it, or choose another folder"
-        ) from error
+    except Timeout:
+        raise ArtifactError(f"{folder}: another run is writing to it; wait until it ends") from None

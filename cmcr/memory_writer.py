@@ -14,16 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import filelock
 import numpy as np
 
 from cmcr.errors import ArtifactError, InputError
-from cmcr.files import write_atomic, write_json
+from cmcr.files import LOCK, locked, write_atomic, write_json
 from cmcr.manifest import DTYPES, MANIFEST, SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
 from cmcr.memory import Memory
 from cmcr.modality import Modality
-
-LOCK = ".lock"
 
 
 class MemoryWriter:
@@ -59,11 +56,7 @@ class MemoryWriter:
         """
         with ExitStack() as stack, self._named_errors():
             self._make_folder()
-            lock = filelock.FileLock(self.path / LOCK)
-            try:
-                stack.enter_context(lock.acquire(blocking=False))
-            except filelock.Timeout:
-                raise ArtifactError(f"{self.path}: another run is writing to this memory; wait until it ends") from None
+            stack.enter_context(locked(self.path))
             self.memory = Memory(self.path, self._open_manifest())
             self._clean()
             self._stack = stack.pop_all()

@@ -150,7 +150,7 @@ def test_a_second_run_at_once_is_refused(mem, tmp_path, capsys):
         command = [sys.executable, "-m", "cmcr", "connect", str(a), str(b), "-o", str(tmp_path / "s")]
         second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode == 1
-    assert second.stderr.startswith("error: ") and "is being written by another run" in second.stderr
+    assert second.stderr.startswith("error: ") and "another run is writing to it" in second.stderr
 
 
 def test_image_is_an_overlap_like_any_other(tmp_path):

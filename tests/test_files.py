@@ -45,7 +45,7 @@ def test_equal_values_are_equal_bytes(tmp_path):
 
 
 def test_one_holder_at_a_time(tmp_path):
-    expected = pytest.raises(ArtifactError, match="being written by another run")
+    expected = pytest.raises(ArtifactError, match="another run is writing to it")
     with locked(tmp_path / "run"), expected, locked(tmp_path / "run"):
         pass
     with locked(tmp_path / "run"):
