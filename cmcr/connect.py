@@ -304,7 +304,9 @@ def _claim(folder: Path, out: Path, resolved: dict[str, Any], overwrite: bool) -
             found = None
         if found == json.loads(json.dumps(resolved)):
             return
-        if not overwrite:
+        # A run that failed before its first epoch has nothing to lose: correcting a flag must not need --overwrite.
+        begun = (folder / "checkpoint.safetensors").exists() or (out / "config.json").exists()
+        if begun and not overwrite:
             raise ArtifactError(
                 f"{folder} is a run of {_difference(found, resolved)}; choose another folder or add --overwrite"
             )

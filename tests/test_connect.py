@@ -120,6 +120,14 @@ def test_another_recipe_needs_another_folder_or_overwrite(mem, tmp_path, capsys)
     assert "holds a space without its run" in capsys.readouterr().err
 
 
+def test_a_flag_can_be_corrected_after_a_run_that_never_began(mem, tmp_path, capsys):
+    a, b, _ = mem
+    args = ["connect", str(a), str(b), "-o", str(tmp_path / "s"), *QUICK]
+    assert main([*args, "--batch-size", "1000"]) == 1
+    assert "batch size 1000 is above the 380 training rows" in capsys.readouterr().err
+    assert main([*args, "--batch-size", "100"]) == 0
+
+
 @pytest.mark.parametrize("after", [0.0, 0.3, 0.8])
 def test_kill_and_resume_give_the_bytes_of_an_undisturbed_run(mem, tmp_path, after):
     a, b, _ = mem
