@@ -65,7 +65,7 @@ def item(modality):
 
 
 def content(name, modality, scene, seed, omit=0.0):
-    generator = rng([seed, 9])
+    generator = rng([*np.atleast_1d(seed), 9])
     match modality:
         case Modality.IMAGE:
             return png(world.draw(scene, generator))
