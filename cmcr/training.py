@@ -172,8 +172,9 @@ def fit(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            total += loss.item()
-            progress(epoch * steps + step + 1, config.epochs * steps, f"epoch {epoch + 1}, loss {loss.item():.3f}")
+            value = loss.item()
+            total += value
+            progress(epoch * steps + step + 1, config.epochs * steps, f"epoch {epoch + 1}, loss {value:.3f}")
         if not math.isfinite(total):
             raise ArtifactError(f"the loss became {total} in epoch {epoch + 1}; lower --lr or raise --tau")
         model.eval()

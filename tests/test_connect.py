@@ -86,6 +86,34 @@ def test_held_out_rows_are_never_trained_on(mem, tmp_path):
     assert (nearest < 0.9999).sum() == 20
 
 
+def test_centring_subtracts_the_mean_of_each_modalitys_memory(mem, tmp_path):
+    a, b, _ = mem
+    centers = connect(a, b, tmp_path / "s", ConnectConfig(method="route")).space.projectors["enc-b"].centers
+    assert np.allclose(centers["audio"].numpy(), Memory.open(b).vectors(AUDIO).mean(axis=0), atol=1e-6)
+    assert set(centers) == {"text", "audio"}
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [
+        ("linear", {"on": "pseudo"}),
+        ("linear", {"center": False}),
+        ("linear", {"ridge": 5.0}),
+        ("route", {"center": False}),
+        ("route", {"route_tau": 0.5}),
+        ("route", {"route_top_k": 3}),
+    ],
+)
+def test_every_switch_of_the_training_free_methods_acts(mem, tmp_path, method, change):
+    a, b, pairs = mem
+    config = ConnectConfig(method=method)
+    projected = [
+        connect(a, b, tmp_path / str(n), made).space.project(pairs[1], encoder="enc-b", modality=AUDIO)
+        for n, made in enumerate((config, config.replace(**change)))
+    ]
+    assert np.abs(projected[0] - projected[1]).max() > 1e-2
+
+
 def test_the_gap_closes_where_the_intra_loss_pulls(mem, tmp_path):
     a, b, _ = mem
     gaps = {}
