@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from cmcr.config import ConnectConfig
+from cmcr.errors import InputError
 from cmcr.files import write_atomic
 from cmcr.memory import Memory
 from cmcr.modality import Modality
@@ -48,9 +49,20 @@ PAIRS = (
 
 
 def write_world(folder: Path, seed: int) -> None:
-    """Write unpaired texts, pictures, sounds and clouds, and a test set that no tower and no memory has seen."""
+    """Write unpaired texts, pictures, sounds and clouds, and a test set that no tower and no memory has seen.
+
+    A folder that holds all of it already stays as it is.
+
+    Raises:
+        InputError: the folder holds the world of another seed.
+    """
+    scenes = world.test_scenes(seed)
+    if (folder / "test" / "scenes.jsonl").exists():  # the last file written
+        if list(_test_scenes(folder).values()) != scenes:
+            raise InputError(f"{folder} holds the demo of another seed than {seed}; choose another folder")
+        return
     write_unpaired(folder, seed, SIZES)
-    write_paired(folder / "test", world.test_scenes(seed), seed)
+    write_paired(folder / "test", scenes, seed)
 
 
 def write_unpaired(folder: Path, seed: int, sizes: Mapping[str, int]) -> None:

@@ -34,6 +34,17 @@ def test_paired_files_join_by_id(tmp_path):
         assert [line["id"] for line in lines] == ["00000", "00001", "00002"]
 
 
+def test_the_world_is_written_once_and_not_mixed_with_another_seeds(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "SIZES", dict.fromkeys(demo.SIZES, 2))
+    monkeypatch.setattr(world, "test_scenes", lambda seed, all_scenes=world.test_scenes: all_scenes(seed)[:3])
+    demo.write_world(tmp_path, 0)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    demo.write_world(tmp_path, 0)
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    assert main(["demo", "-o", str(tmp_path), "--seed", "1"]) == 1
+    assert "holds the demo of another seed than 1; choose another folder" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The whole demo, once."""

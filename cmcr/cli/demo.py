@@ -22,8 +22,7 @@ def demo(
 
     start = time.perf_counter()
     console.say(f"== Write unpaired files of the tiny world into {out}")
-    if not (out / "test" / "scenes.jsonl").exists():
-        write_world(out, seed)
+    write_world(out, seed)
     for title, steps in commands(out):
         console.say(f"\n== {title}")
         for step in steps:
