@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from cmcr.devices import out_of_memory
 from cmcr.encoders.base import Encoder
 from cmcr.errors import CmcrError, InputError, ItemError
 from cmcr.hooks import Progress, silent
@@ -43,6 +44,7 @@ class EmbedReport:
         skipped: What could not be embedded, in this run or before.
         ignored: Files left aside for their suffix, counted by suffix.
         rows: Rows of this modality that the memory holds now.
+        batch_size: Items a batch at the end; below what was asked for when the device ran out of memory.
     """
 
     modality: Modality
@@ -53,6 +55,7 @@ class EmbedReport:
     skipped: list[Skip] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
     rows: int = 0
+    batch_size: int = 0
 
     def reasons(self) -> list[tuple[str, int]]:
         """Return the reasons of the skips, the most frequent first."""
@@ -91,7 +94,7 @@ def embed(
         encoder: Turns items into vectors.
         inputs: What ``read_items`` listed.
         memory_path: The memory's folder; created when missing.
-        batch_size: Items given to the encoder at once.
+        batch_size: Items given to the encoder at once; halved whenever the device runs out of memory.
         shard_size: Items a shard.
         dtype: ``float16`` or ``float32`` on disk; None: as the memory is, float16 for a new one.
         workers: Threads that read and decode; None: twice the processors, at most 16.
@@ -101,6 +104,7 @@ def embed(
     Raises:
         InputError: a size that is not positive, or an unknown dtype.
         ArtifactError: the memory is another encoder's, in use, or damaged.
+        CmcrError: the device has not the memory for a batch of one.
         OSError: the disk is full or the folder read-only; the shards committed so far stay.
     """
     for name, value in (("batch_size", batch_size), ("shard_size", shard_size), ("workers", workers or 1)):
@@ -116,7 +120,7 @@ def embed(
         pending = run.pending(inputs.items)
         for start in range(0, len(pending), shard_size):
             run.embed_shard(pending[start : start + shard_size])
-        report.rows = writer.memory.rows(inputs.modality)
+        report.rows, report.batch_size = writer.memory.rows(inputs.modality), run.batch_size
     return report
 
 
@@ -204,6 +208,8 @@ class _Run:
         try:
             vectors = self._checked(self.encoder.encode(self.modality, [each.prepared for each in good]), len(good))
         except Exception as error:
+            if out_of_memory(error):
+                return self._encode_halves(good, error)
             if len(good) == 1:
                 good[0].reason = _reason(error)
                 return np.empty((0, self.encoder.dim), np.float32)
@@ -215,6 +221,12 @@ class _Run:
                 each.reason = "its vector is zero" if norm == 0 else "its vector is not finite"
         usable: np.ndarray = vectors[np.isfinite(norms) & (norms > 0)]
         return usable
+
+    def _encode_halves(self, good: list[_Decoded], error: Exception) -> np.ndarray:
+        if len(good) == 1:
+            raise CmcrError(f"{self.encoder.name}: out of memory with a batch of one; use --device cpu") from error
+        self.batch_size = half = len(good) // 2
+        return np.concatenate([self._encode(good[:half]), self._encode(good[half:])])
 
     def _checked(self, vectors: np.ndarray, count: int) -> np.ndarray:
         if vectors.shape != (count, self.encoder.dim):
@@ -249,7 +261,10 @@ def _skip_key(skip: Skip) -> tuple[str, str]:
 
 def _digest(item: Item, data: bytes) -> str | None:
     # An imported vector may come without its content; the hash of nothing would make all of them look alike.
-    return None if item.path is None and item.text is None else hashlib.sha256(data).hexdigest()
+    if item.path is None and item.text is None:
+        return None
+    # A cloud read with another axis up is another content.
+    return hashlib.sha256(data + f"up {item.up}".encode() if item.up else data).hexdigest()
 
 
 def _reason(error: Exception) -> str:

@@ -14,6 +14,10 @@ class InputError(CmcrError):
     """A path, value or file given by the user cannot be used."""
 
 
+class UnknownEncoderError(InputError):
+    """No encoder has this name."""
+
+
 class ItemError(CmcrError):
     """One item of a batch cannot be read or embedded; the batch goes on and the item is listed with this reason."""
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from cmcr.errors import InputError, ItemError
 from cmcr.modality import Modality, of_suffix
@@ -22,6 +23,8 @@ MAX_ITEM_BYTES = 1 << 30
 """A single item above 1 GiB is refused: no modality here needs it, and reading it would take the machine down."""
 MAX_TEXT = 100_000
 """A single text above this many characters is refused: it is a file given as a line by mistake."""
+
+Up = Literal["y", "z"]
 
 _COLUMNS = {
     Modality.TEXT: ("text", "caption"),
@@ -45,6 +48,7 @@ class Item:
         offset: First byte of the content in ``path`` (a tar member), else 0.
         size: Bytes of the content, None for the whole file.
         problem: Why it cannot be used, seen while listing; ``read`` raises it.
+        up: The axis that points up in a point cloud's file; None: as the encoder expects.
     """
 
     id: str
@@ -55,6 +59,7 @@ class Item:
     offset: int = 0
     size: int | None = None
     problem: str | None = None
+    up: Up | None = None
 
     @property
     def suffix(self) -> str:
@@ -113,7 +118,7 @@ class _File:
         return Item(self.key, modality, self.source, None, self.path, self.offset, self.size, self.problem)
 
 
-def read_items(source: str, modality: Modality | None, allowed: Sequence[Modality]) -> Inputs:
+def read_items(source: str, modality: Modality | None, allowed: Sequence[Modality], *, up: Up | None = None) -> Inputs:
     """List the items of an input, without reading their content.
 
     Args:
@@ -121,10 +126,28 @@ def read_items(source: str, modality: Modality | None, allowed: Sequence[Modalit
             webdataset tars, a single file, or ``-`` for lines of text on stdin.
         modality: Which modality to take; None takes the only one of ``allowed`` that is there.
         allowed: What the encoder embeds.
+        up: The axis that points up in point clouds; None: as the encoder expects.
 
     Raises:
-        InputError: nothing there, nothing usable, several modalities, or a list that is not UTF-8.
+        InputError: nothing there, nothing usable, several modalities, or a list that is not UTF-8; or ``up`` with
+            items that are no point clouds.
     """
+    inputs = _list_items(source, modality, allowed)
+    return inputs if up is None else turned(inputs, up)
+
+
+def turned(inputs: Inputs, up: Up) -> Inputs:
+    """Return point clouds with a statement of which axis points up in their files.
+
+    Raises:
+        InputError: the items are no point clouds.
+    """
+    if inputs.modality is not Modality.POINT_CLOUD:
+        raise InputError(f"--up {up} is for point clouds; these items are {inputs.modality}: leave it out")
+    return replace(inputs, items=[replace(item, up=up) for item in inputs.items])
+
+
+def _list_items(source: str, modality: Modality | None, allowed: Sequence[Modality]) -> Inputs:
     if modality is not None and modality not in allowed:
         raise InputError(f"modality {modality}; this encoder embeds {' and '.join(allowed)}: choose another encoder")
     path, textual = Path(source), modality in (None, Modality.TEXT) and Modality.TEXT in allowed

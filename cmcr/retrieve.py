@@ -14,9 +14,9 @@ import numpy as np
 
 from cmcr.encoders import load_encoder
 from cmcr.encoders.base import Encoder
-from cmcr.errors import ArtifactError, InputError, ItemError, nearest
+from cmcr.errors import ArtifactError, InputError, ItemError, UnknownEncoderError, nearest
 from cmcr.index import Blocks, ExactIndex, Index, IndexInfo, build_index, index_path, load_index, save_index
-from cmcr.inputs import Item, item_from_query, read_items
+from cmcr.inputs import Inputs, Item, Up, item_from_query, read_items, turned
 from cmcr.manifest import MANIFEST
 from cmcr.memory import Memory, Row
 from cmcr.modality import Modality
@@ -75,6 +75,8 @@ def ask(
     modality: Modality | None = None,
     encoder: str | None = None,
     device: str = "cpu",
+    weights: Sequence[Path] = (),
+    up: Up | None = None,
 ) -> Query:
     """Embed one query.
 
@@ -84,6 +86,8 @@ def ask(
         modality: The query's modality, where it cannot be seen.
         encoder: Which encoder of the space embeds it; the first one that has its modality when left out.
         device: Where the encoder runs.
+        weights: Files and folders where the encoder's weights are looked for first.
+        up: The axis that points up in a point cloud; None: as the encoder expects.
 
     Raises:
         InputError: the query is empty, unreadable, or of a modality the space lacks; or nothing here can embed it.
@@ -93,7 +97,9 @@ def ask(
     if row is not None:
         return _row_query(space, *row, modality)
     item = item_from_query(query, [modality] if modality else space.modalities)
-    found, failed = _embed(space, [item], encoder, device)
+    if up is not None:
+        item = turned(Inputs(item.modality, [item]), up).items[0]
+    found, failed = _embed(space, [item], encoder, device, weights)
     if failed:
         raise InputError(f"query {query[:80]!r}: {failed[0][1]}")
     return found[0]
@@ -106,6 +112,8 @@ def ask_many(
     modality: Modality | None = None,
     encoder: str | None = None,
     device: str = "cpu",
+    weights: Sequence[Path] = (),
+    up: Up | None = None,
 ) -> tuple[list[Query], list[tuple[Item, str]]]:
     """Embed a folder, text file (one query a line), manifest or tar of queries.
 
@@ -115,7 +123,8 @@ def ask_many(
     Raises:
         InputError: as ``ask``; or no query can be used.
     """
-    found, failed = _embed(space, read_items(source, modality, space.modalities).items, encoder, device)
+    items = read_items(source, modality, space.modalities, up=up).items
+    found, failed = _embed(space, items, encoder, device, weights)
     if not found:
         first = f": {failed[0][0].source}: {failed[0][1]}" if failed else ""
         raise InputError(f"{source}: none of {len(failed)} queries can be used{first}")
@@ -123,12 +132,12 @@ def ask_many(
 
 
 def _embed(
-    space: ConnectedSpace, items: Sequence[Item], name: str | None, device: str
+    space: ConnectedSpace, items: Sequence[Item], name: str | None, device: str, weights: Sequence[Path]
 ) -> tuple[list[Query], list[tuple[Item, str]]]:
     if not items:
         return [], []
     modality = items[0].modality
-    encoder = _load(space, space.encoder_for(modality, name), modality, device)
+    encoder = _load(space, space.encoder_for(modality, name), modality, device, weights)
     found: list[Query] = []
     failed: list[tuple[Item, str]] = []
     for start in range(0, len(items), BATCH):
@@ -150,17 +159,19 @@ def _embed(
     return found, failed
 
 
-def _load(space: ConnectedSpace, entry: SpaceEncoder, modality: Modality, device: str) -> Encoder:
+def _load(
+    space: ConnectedSpace, entry: SpaceEncoder, modality: Modality, device: str, weights: Sequence[Path]
+) -> Encoder:
     try:
-        encoder = load_encoder(entry.name, device)
-    except InputError as error:
+        encoder = load_encoder(entry.name, device, weights=weights)
+    except UnknownEncoderError as error:
         others = [e.name for e in space.encoders.values() if modality in e.modalities and e.name != entry.name]
         cure = f"--encoder {others[0]}, or a row of a memory, MEMORY#ID" if others else "a row of a memory, MEMORY#ID"
         raise InputError(
             f"{entry.name} embeds {modality} in this space but is not an encoder that runs here "
             f"(its vectors were imported); ask with {cure}"
         ) from error
-    if encoder.fingerprint != entry.fingerprint:
+    if not entry.is_made_by(encoder.name, encoder.fingerprint):
         raise ArtifactError(
             f"encoder {entry.name} is {encoder.fingerprint[:12]} here, and the space was made with "
             f"{entry.fingerprint[:12]}; install that version, or embed and connect anew"

@@ -29,12 +29,19 @@ BLOCK_FLOATS = 1 << 25
 
 @dataclass(frozen=True)
 class SpaceEncoder:
-    """An encoder of a connected space: its name, fingerprint, dim, and the modalities the space holds of it."""
+    """An encoder of a connected space: its name, fingerprint, dim, and the modalities the space holds of it.
+
+    The fingerprint is empty where it is not known (imported heads): then the name alone decides.
+    """
 
     name: str
     fingerprint: str
     dim: int
     modalities: tuple[Modality, ...]
+
+    def is_made_by(self, name: str, fingerprint: str) -> bool:
+        """Tell whether vectors of that encoder are this one's."""
+        return name == self.name and self.fingerprint in ("", fingerprint)
 
 
 class ConnectedSpace:
@@ -147,8 +154,8 @@ class ConnectedSpace:
         theirs = memory.encoder
         if encoder not in (None, theirs.name):
             raise InputError(f"{memory.path} holds vectors of {theirs.name!r}, not of {encoder!r}")
-        if theirs.name not in self.encoders or self.encoders[theirs.name].fingerprint != theirs.fingerprint:
-            known = ", ".join(f"{e.name} ({e.fingerprint[:12]})" for e in self.encoders.values())
+        if not any(own.is_made_by(theirs.name, theirs.fingerprint) for own in self.encoders.values()):
+            known = ", ".join(f"{e.name} ({e.fingerprint[:12] or 'any'})" for e in self.encoders.values())
             raise ArtifactError(
                 f"{memory.path} was made by {theirs.name} ({theirs.fingerprint[:12]}), this space connects {known}; "
                 "embed with that encoder, or connect anew"

@@ -54,7 +54,9 @@ def fake_encoders(monkeypatch):
     """Let ``--encoder fake-clip | fake-clap | fake-ulip`` work; other names load as always."""
     real = encoders.load_encoder
     monkeypatch.setattr(
-        encoders, "load_encoder", lambda name, device="cpu": FakeEncoder(name) if name in SPACES else real(name, device)
+        encoders,
+        "load_encoder",
+        lambda name, *rest, **more: FakeEncoder(name) if name in SPACES else real(name, *rest, **more),
     )
 
 

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import torch
 
-from cmcr.errors import InputError, ItemError
+from cmcr.errors import ItemError, UnknownEncoderError
 from cmcr.manifest import EncoderInfo, Row
 from cmcr.memory_writer import MemoryWriter
 from cmcr.modality import Modality
@@ -45,9 +45,9 @@ def vector_of(data, dim):
     return (x / np.linalg.norm(x)).astype(np.float32)
 
 
-def load_fake_encoder(name, device="cpu"):
+def load_fake_encoder(name, device="cpu", weights=()):
     if name not in DIMS:
-        raise InputError(f"unknown encoder {name!r}")
+        raise UnknownEncoderError(f"unknown encoder {name!r}")
     return FakeEncoder(name)
 
 

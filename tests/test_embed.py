@@ -339,3 +339,68 @@ def test_another_run_on_the_memory_is_refused(tmp_path, fake_encoder):
     info = Memory.open(tmp_path / "mem").encoder
     with MemoryWriter(tmp_path / "mem", info), pytest.raises(ArtifactError, match="another run is writing"):
         embed(fake_encoder(), texts(2), tmp_path / "mem")
+
+
+class Cramped:
+    """An encoder on a device that has the memory for a few items at once."""
+
+    def __init__(self, encoder, room, error):
+        self.encoder, self.room, self.error, self.sizes = encoder, room, error, []
+
+    def __getattr__(self, name):
+        return getattr(self.encoder, name)
+
+    def encode(self, modality, prepared):
+        if len(prepared) > self.room:
+            raise self.error
+        self.sizes.append(len(prepared))
+        return self.encoder.encode(modality, prepared)
+
+
+OUT_OF_MEMORY = [
+    RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["cuda", "cpu", "python"])
+def test_a_batch_too_large_for_the_device_is_halved_and_nothing_is_skipped(tmp_path, fake_encoder, error):
+    encoder = Cramped(fake_encoder(), 3, error)
+    (tmp_path / "t.txt").write_text("".join(f"text {number}\n" for number in range(30)))
+    report = run(encoder, tmp_path / "t.txt", tmp_path / "mem", batch_size=8)
+    assert (report.embedded, report.skipped, report.batch_size) == (30, [], 2)
+    assert encoder.sizes == [2] * 15  # not tried too large again
+    run(fake_encoder(), tmp_path / "t.txt", tmp_path / "plain", batch_size=8)
+    kept, plain = (Memory.open(tmp_path / name).vectors("text") for name in ("mem", "plain"))
+    assert np.array_equal(kept, plain)
+
+
+def test_no_memory_for_a_single_item_stops_the_run(tmp_path, fake_encoder):
+    (tmp_path / "t.txt").write_text("a\nb\nc\n")
+    with pytest.raises(CmcrError, match="out of memory with a batch of one; use --device cpu"):
+        run(Cramped(fake_encoder(), 0, MemoryError()), tmp_path / "t.txt", tmp_path / "mem")
+
+
+def test_clouds_with_another_axis_up_get_the_same_vector_once_it_is_said(tmp_path):
+    from cmcr.encoders import load_encoder
+
+    points = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
+    for name, turned in (("z", points), ("y", points[:, [0, 2, 1]] * [1, 1, -1])):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "cloud.npy", turned.astype(np.float32))
+    encoder, vectors = load_encoder("tiny-ulip"), {}
+    for name, up in (("z", None), ("z", "z"), ("y", "y"), ("y", None)):
+        inputs = read_items(str(tmp_path / name), None, encoder.modalities, up=up)
+        embed(encoder, inputs, tmp_path / f"{name} {up}", dtype="float32")
+        vectors[name, up] = Memory.open(tmp_path / f"{name} {up}").vectors("point_cloud")
+    np.testing.assert_array_equal(vectors["z", None], vectors["z", "z"])
+    np.testing.assert_allclose(vectors["y", "y"], vectors["z", "z"], atol=1e-6)
+    assert np.abs(vectors["y", None] - vectors["z", "z"]).max() > 0.01
+    again = embed(encoder, read_items(str(tmp_path / "y"), None, encoder.modalities, up="z"), tmp_path / "y y")
+    assert [skip.reason for skip in again.skipped] == [CHANGED]  # another turn is another content
+
+
+def test_up_is_for_point_clouds(tmp_path, fake_encoder, write_files):
+    with pytest.raises(InputError, match="--up z is for point clouds; these items are image"):
+        read_items(str(write_files("photos", "image", 1)), None, fake_encoder().modalities, up="z")

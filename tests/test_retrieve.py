@@ -7,7 +7,7 @@ import pytest
 from spaces import FakeEncoder, load_fake_encoder, make_memory, make_space, texts, vector_of
 
 from cmcr import retrieve as module
-from cmcr.errors import ArtifactError, InputError
+from cmcr.errors import ArtifactError, InputError, UnknownEncoderError
 from cmcr.index import FaissIndex
 from cmcr.inputs import Item
 from cmcr.manifest import Row
@@ -77,7 +77,7 @@ def test_a_row_of_a_memory_is_a_query_and_finds_itself_first(space, gallery):
 
 
 def test_a_row_query_needs_no_encoder_that_runs(space, gallery, monkeypatch):
-    monkeypatch.setattr(module, "load_encoder", lambda name, device: 1 / 0)
+    monkeypatch.setattr(module, "load_encoder", lambda name, device, weights: 1 / 0)
     assert isinstance(ask(space, f"{gallery.path}#t2").source, Row)
 
 
@@ -218,9 +218,9 @@ def test_what_is_refused_says_why(name, space, gallery, tmp_path):
 
 
 def test_an_encoder_that_only_exists_as_vectors_names_who_else_could(space, monkeypatch):
-    def only_hearer(name, device):
+    def only_hearer(name, device, weights):
         if name == "seer":
-            raise InputError("unknown encoder 'seer'")
+            raise UnknownEncoderError("unknown encoder 'seer'")
         return FakeEncoder(name)
 
     monkeypatch.setattr(module, "load_encoder", only_hearer)
@@ -229,8 +229,17 @@ def test_an_encoder_that_only_exists_as_vectors_names_who_else_could(space, monk
     assert ask(space, "a dog", encoder="hearer").encoder == "hearer"
 
 
+def test_missing_weights_are_not_taken_for_imported_vectors(space, monkeypatch):
+    def without_weights(name, device, weights):
+        raise InputError(f"weights of {name} not found in {weights}")
+
+    monkeypatch.setattr(module, "load_encoder", without_weights)
+    with pytest.raises(InputError, match="weights of seer not found in my-folder"):
+        ask(space, "a dog", weights="my-folder")
+
+
 def test_an_encoder_of_other_weights_is_refused(space, monkeypatch):
-    monkeypatch.setattr(module, "load_encoder", lambda name, device: FakeEncoder(name, fingerprint="f" * 64))
+    monkeypatch.setattr(module, "load_encoder", lambda name, device, weights: FakeEncoder(name, fingerprint="f" * 64))
     with pytest.raises(ArtifactError, match="encoder seer is ffffffffffff here"):
         ask(space, "a dog")
 

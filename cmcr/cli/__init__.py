@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cmcr import console
-from cmcr.cli import connect, demo, embed, evaluate, retrieve
+from cmcr.cli import connect, demo, embed, encoders, evaluate, heads, retrieve
 from cmcr.errors import CmcrError
 
 INTERRUPTED = 130
@@ -42,9 +42,11 @@ def _root(
 
 
 # Each command is a plain function in its own module; they import their libraries when they run.
+app.command("encoders")(encoders.encoders)
 app.command("embed")(embed.embed)
 app.command("info")(embed.info)
 app.command("connect")(connect.connect)
+app.command("import-heads")(heads.import_heads)
 app.command("retrieve")(retrieve.retrieve)
 app.add_typer(evaluate.app, name="eval")
 app.command("index")(retrieve.index)

@@ -30,7 +30,9 @@ def embed(
             help="Folder, glob, text file (one item a line), JSONL/CSV manifest, webdataset tar; - reads stdin.",
         ),
     ] = None,
-    encoder: Annotated[str | None, typer.Option("--encoder", "-e", help="tiny-clip, tiny-clap, tiny-ulip ...")] = None,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", "-e", help="tiny-clip, clip, clap, ulip ...; see cmcr encoders.")
+    ] = None,
     modality: Annotated[Modality | None, typer.Option(help="Default: seen from the input.")] = None,
     dtype: Annotated[
         Literal["float16", "float32"] | None, typer.Option(help="On disk; default: float16, or what the memory has.")
@@ -39,11 +41,23 @@ def embed(
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON on stdout.")] = False,
     retry_skipped: Annotated[bool, typer.Option("--retry-skipped", help="Try again what was skipped before.")] = False,
     shard_size: Annotated[int, typer.Option(min=1, help="Items a shard.", rich_help_panel=_WORK)] = 10_000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Items a batch.", rich_help_panel=_WORK)] = 64,
+    batch_size: Annotated[
+        str, typer.Option(help="Items a batch, or auto: by device, halved when memory runs out.", rich_help_panel=_WORK)
+    ] = "auto",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads that decode; default: by processors.", rich_help_panel=_WORK)
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WORK)] = "auto",
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"], typer.Option(help="Of the encoder's matrix products.", rich_help_panel=_WORK)
+    ] = "fp32",
+    weights: Annotated[
+        list[Path] | None, typer.Option(help="The encoder's weights: a file, or a folder that holds it.")
+    ] = None,
+    up: Annotated[
+        Literal["y", "z"] | None,
+        typer.Option(help="The axis that points up in point clouds. (default: as the encoder expects)"),
+    ] = None,
     from_vectors: Annotated[
         Path | None,
         typer.Option(help="A .npy of shape (rows, D), or a clip-retrieval folder.", rich_help_panel=_IMPORT),
@@ -70,8 +84,9 @@ def embed(
     else:
         if source is None or encoder is None:
             raise typer.BadParameter("give INPUT and --encoder, or --from-vectors and --encoder-name")
-        options |= {"batch_size": batch_size, "workers": workers}
-        reports = [_embed(source, encoder, device, output, modality, options)]
+        options |= {"batch_size": _batch_size(batch_size), "workers": workers}
+        load = {"device": device, "precision": precision, "weights": weights or ()}
+        reports = [_embed(source, encoder, load, output, modality, up, options)]
     name = encoder or encoder_name or ""
     for report in reports:
         _tell(report, output)
@@ -121,18 +136,37 @@ def info(
     console.say(f"{path}: sound: {', '.join(f'{memory.rows(kind)} {kind}' for kind in memory.modalities) or 'empty'}")
 
 
+def _batch_size(given: str) -> int | None:
+    if given == "auto":
+        return None
+    if not given.isdecimal() or int(given) < 1:
+        raise typer.BadParameter(f"{given!r}; expected auto, or 1 or more", param_hint="--batch-size")
+    return int(given)
+
+
 def _embed(
-    source: str, name: str, device: str, output: Path, modality: Modality | None, options: dict[str, Any]
+    source: str,
+    name: str,
+    load: dict[str, Any],
+    output: Path,
+    modality: Modality | None,
+    up: Literal["y", "z"] | None,
+    options: dict[str, Any],
 ) -> EmbedReport:
     from cmcr import encoders
-    from cmcr.devices import choose_device
+    from cmcr.devices import auto_batch_size, choose_device
     from cmcr.embed import embed as run
     from cmcr.inputs import read_items
 
-    encoder = encoders.load_encoder(name, device=choose_device(device))
-    inputs = read_items(source, modality, encoder.modalities)
+    device = choose_device(load["device"])
+    options["batch_size"] = asked = options["batch_size"] or auto_batch_size(device)
+    encoder = encoders.load_encoder(name, **load | {"device": device})
+    inputs = read_items(source, modality, encoder.modalities, up=up)
     with console.progress(f"embedding {inputs.modality}") as progress:
-        return run(encoder, inputs, output, progress=progress, **options)
+        report = run(encoder, inputs, output, progress=progress, **options)
+    if report.batch_size < asked:
+        console.warn(f"memory ran out at {asked} items a batch; went on with --batch-size {report.batch_size}")
+    return report
 
 
 def _import(

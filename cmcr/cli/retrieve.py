@@ -46,6 +46,13 @@ def retrieve(
         typer.Option(help="How to search; all but exact need cmcr index first."),
     ] = "exact",
     device: Annotated[str, typer.Option(help="Where the encoder runs: auto, cpu, cuda or mps.")] = "auto",
+    weights: Annotated[
+        list[Path] | None, typer.Option(help="Encoders' weights: files, or folders that hold them.")
+    ] = None,
+    up: Annotated[
+        Literal["y", "z"] | None,
+        typer.Option(help="The axis that points up in the query's point clouds. (default: as the encoder expects)"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     html: Annotated[Path | None, typer.Option(help="Also write a page to look at and listen to.")] = None,
 ) -> None:
@@ -62,6 +69,7 @@ def retrieve(
     wanted = _modality(memory, modality)
     searched = open_index(opened, memory, wanted, index, str(space))
     options: dict[str, Any] = {"modality": query_modality, "encoder": encoder, "device": choose_device(device)}
+    options |= {"weights": weights or (), "up": up}
     if query is not None:
         asked = [ask(opened, query, **options)]
     else:

@@ -2,28 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from cmcr.devices import Precision
 from cmcr.encoders.base import Encoder
-from cmcr.errors import InputError, nearest
+from cmcr.errors import UnknownEncoderError, nearest
 
 TINY = ("tiny-clip", "tiny-clap", "tiny-ulip")
+ALIASES = {
+    "clip": "open_clip:ViT-B-32-quickgelu/openai",
+    "clap": "laion_clap:HTSAT-tiny-fusion/630k-fusion-best.pt",
+    "ulip": "ulip:pointbert_ULIP-2.pt",
+}
+"""Short names of the encoders that the paper connects."""
 
-__all__ = ["Encoder", "known_encoders", "load_encoder"]
+_CLASSES = {
+    "open_clip": ("cmcr.encoders.open_clip", "OpenClipEncoder"),
+    "laion_clap": ("cmcr.encoders.laion_clap", "LaionClapEncoder"),
+    "hf_clap": ("cmcr.encoders.hf_clap", "HfClapEncoder"),
+    "ulip": ("cmcr.encoders.ulip", "UlipEncoder"),
+}
+
+__all__ = ["ALIASES", "Encoder", "known_encoders", "load_encoder"]
 
 
 def known_encoders() -> tuple[str, ...]:
-    """Return the names and aliases that ``load_encoder`` understands."""
-    return TINY
+    """Return the names, aliases and ``library:`` prefixes that ``load_encoder`` understands."""
+    return (*TINY, *ALIASES, *(f"{library}:" for library in _CLASSES))
 
 
-def load_encoder(name: str, device: str = "cpu") -> Encoder:
-    """Load the encoder called ``name`` onto ``device``.
+def load_encoder(
+    name: str, device: str = "cpu", *, weights: Sequence[Path] = (), precision: Precision = "fp32"
+) -> Encoder:
+    """Load an encoder.
+
+    Args:
+        name: One of ``TINY``, an alias, or ``library:model``: ``open_clip:MODEL/PRETRAINED``,
+            ``open_clip:hf-hub:ORG/NAME``, ``laion_clap:AMODEL[-fusion]/FILE``, ``hf_clap:FOLDER-OR-ORG/NAME``,
+            ``ulip:FILE``.
+        device: A torch device.
+        weights: Files and folders where its weights are looked for first; a single file is taken whatever its name.
+        precision: Of the matrix products; the weights and the vectors stay float32.
 
     Raises:
-        InputError: the name is unknown; the message holds the nearest known one.
+        UnknownEncoderError: no encoder has the name; the message holds the nearest known one.
+        InputError: the model or its weights are not found.
+        ArtifactError: the weights are damaged or belong to another architecture.
+        MissingExtraError: the library is not installed.
     """
     if name in TINY:
         from cmcr.encoders.tiny import TinyEncoder
 
-        return TinyEncoder(name, device=device)
-    known = known_encoders()
-    raise InputError(f"unknown encoder {name!r}; expected one of {', '.join(known)}{nearest(name, known)}")
+        return TinyEncoder(name, device=device, precision=precision)
+    library, _, model = ALIASES.get(name, name).partition(":")
+    if library not in _CLASSES or not model:
+        known = known_encoders()
+        raise UnknownEncoderError(f"unknown encoder {name!r}; expected one of {', '.join(known)}{nearest(name, known)}")
+    module, encoder = _CLASSES[library]
+    loaded: Encoder = getattr(import_module(module), encoder)(
+        model, device=device, precision=precision, weights=weights
+    )
+    return loaded

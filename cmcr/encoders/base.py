@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cmcr.inputs import Item
+from cmcr.inputs import Item, Up
 from cmcr.modality import Modality
 
 
@@ -53,3 +53,14 @@ class Encoder(Protocol):
             (N, dim) float32 unit vectors. An item's vector does not depend on its batch beyond 1e-5.
         """
         ...
+
+
+def upright(points: np.ndarray, given: Up | None, expected: Up) -> np.ndarray:
+    """Turn (N, 3) positions so that the axis an encoder expects points up; None: they are as it expects.
+
+    A right-handed turn about x: z-up (x, y, z) becomes y-up (x, z, -y), and back.
+    """
+    if given in (None, expected):
+        return points
+    x, y, z = points.T
+    return np.stack((x, z, -y) if given == "z" else (x, -z, y), axis=1)

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
+from cmcr.devices import Precision, inference
+from cmcr.encoders.base import upright
 from cmcr.errors import ArtifactError, ItemError
 from cmcr.inputs import Item
 from cmcr.media import read_audio, read_image, read_point_cloud
@@ -42,23 +44,24 @@ class TinyEncoder:
 
     Sounds are mixed to mono at 16 kHz and read for their first two seconds; shorter ones are followed by silence.
     Pictures of any size are fitted into 64 x 64 pixels without cutting. Clouds keep their scale: the world is about
-    four units wide. Unknown words add nothing; a text of unknown words only is refused.
+    four units wide, and z is up. Unknown words add nothing; a text of unknown words only is refused.
 
     Args:
         name: ``tiny-clip``, ``tiny-clap`` or ``tiny-ulip``.
         device: A torch device.
+        precision: Of the matrix products.
 
     Raises:
         ArtifactError: the weights are missing, damaged, or of another preprocessing version.
     """
 
-    def __init__(self, name: str, device: str = "cpu") -> None:
+    def __init__(self, name: str, device: str = "cpu", precision: Precision = "fp32") -> None:
         path, spec = weights_path(name), SPECS[name]
         about, state = _read(path)
         digest = hashlib.sha256(path.read_bytes() + prepare.VERSION.encode())
         self.name, self.modalities, self.dim, self.fingerprint = name, spec.modalities, spec.dim, digest.hexdigest()
         self._row_of = {token: row for row, token in enumerate(about["vocabulary"])}
-        self._device = torch.device(device)
+        self._device, self._precision = device, precision
         self._space = TinySpace(name, tuple(self._row_of))
         self._space.load_state_dict(state, strict=False)  # BatchNorm's counter is not kept
         self._space.eval().to(self._device)
@@ -71,14 +74,14 @@ class TinyEncoder:
             case Modality.AUDIO:
                 return prepare.log_mel(read_audio(data, SAMPLE_RATE, SECONDS))
             case Modality.POINT_CLOUD:
-                return self._cloud(read_point_cloud(data, item.suffix))
+                return self._cloud(upright(read_point_cloud(data, item.suffix)[:, :3], item.up, "z"))
             case Modality.TEXT:
                 return self._text(data)
 
     def _cloud(self, points: np.ndarray) -> np.ndarray:
         if len(points) < MIN_POINTS:
             raise ItemError(f"{len(points)} points; at least {MIN_POINTS} are needed")
-        if not np.isfinite(points[:, :3]).all():
+        if not np.isfinite(points).all():
             raise ItemError("non-finite coordinates")
         return prepare.patches(points)
 
@@ -98,7 +101,7 @@ class TinyEncoder:
         """Embed what ``prepare`` returned; see ``Encoder.encode``."""
         if not prepared:
             return np.zeros((0, self.dim), np.float32)
-        with torch.inference_mode():
+        with inference(self._device, self._precision):
             stacked = torch.from_numpy(np.stack(prepared)).to(self._device)
-            vectors: np.ndarray = self._space(modality, stacked).cpu().numpy()
+            vectors: np.ndarray = self._space(modality, stacked).float().cpu().numpy()
         return vectors
