@@ -3,16 +3,25 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# laion-clap wants numpy 1, so its tests have an environment of their own.
+CLAP_VENV ?= .venv-clap
+CLAP_STAMP := $(CLAP_VENV)/.installed
 
 # Small steps on few cores: waiting threads that spin would only take time from each other.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test test-slow lint bench bench-quality docs
+.PHONY: demo test test-slow test-clap lint bench bench-quality docs
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(CLAP_STAMP): pyproject.toml
+	$(PYTHON) -m venv $(CLAP_VENV)
+	$(CLAP_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(CLAP_VENV)/bin/python -m pip install --quiet --editable '.[dev,clap]' 'pyarrow<26'
 	touch $@
 
 demo: $(STAMP)
@@ -23,6 +32,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow --timeout=1200
+
+test-clap: $(CLAP_STAMP)
+	OMP_NUM_THREADS=1 $(CLAP_VENV)/bin/pytest -n 2 -m 'slow or not slow' --timeout=1200 $(wildcard tests/test_*clap*.py) \
+		tests/test_encoder_contract.py tests/test_embed.py tests/test_memory.py tests/test_media.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

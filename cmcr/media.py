@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from cmcr import unpickle
 from cmcr.errors import ItemError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ SURFACE_POINTS = 10_000
 TEXT_CLOUDS = frozenset({".xyz", ".pts", ".txt", ".csv", ".asc"})
 MESHES = frozenset({".ply", ".off", ".obj", ".stl"})
 
+_POSITIONS = ("points", "xyz", "pc", "arr_0")
+_MAX_PICKLE = 1 << 28  # bytes; a cloud of OpenShape with all its features has half a million
 _BLOCK = 1 << 16
 _SANE_RATES = range(1_000, 1_000_001)
 _STREAMED = 0x7FFF_FFFF  # a writer that could not seek back leaves such a size in a RIFF header
@@ -98,11 +102,15 @@ def read_audio(data: bytes, rate: int, max_seconds: float | None = None) -> np.n
 
 
 def read_point_cloud(data: bytes, suffix: str) -> np.ndarray:
-    """Decode a point cloud, or sample ``SURFACE_POINTS`` points from a mesh (seed 0).
+    """Decode a point cloud, or sample ``SURFACE_POINTS`` points evenly from a mesh's surface (seed 0).
+
+    A ``.npy`` may hold a pickled dict with the positions under ``xyz``, ``points`` or ``pc``, as OpenShape's clouds and
+    those of the official C-MCR example do; it is read by ``unpickle.load``, which runs no code.
 
     Args:
         data: The file's bytes.
-        suffix: Its lower-case suffix: ``.npy .npz``, columns of text ``.xyz .pts .txt``, and with trimesh ``.ply`` etc.
+        suffix: Its lower-case suffix: ``.npy .npz``, columns of text ``.xyz .pts .txt`` (separated by blanks, commas or
+            semicolons; in ``.pts`` the fourth of four or seven is an intensity), and with trimesh ``.ply`` etc.
 
     Returns:
         (N, 3) positions or (N, 6) positions with normals or colours, float32, finite, N >= 1.
@@ -115,7 +123,7 @@ def read_point_cloud(data: bytes, suffix: str) -> np.ndarray:
         if suffix in MESHES:
             points = _read_mesh(data, suffix)
         elif suffix in TEXT_CLOUDS:
-            points = _read_columns(data)
+            points = _read_columns(data, suffix)
         elif suffix == ".npz":
             points = _read_npz(data)
         elif suffix == ".npy":
@@ -171,6 +179,8 @@ def _read_npy(file: IO[bytes], size: int) -> np.ndarray:
         raise ItemError(f"unknown .npy version {version}")
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = reader(file)
+    if dtype.hasobject:
+        return _unpickle_points(file, size)
     if dtype.kind not in "fiu":
         raise ItemError(f"array of {dtype.kind!r} (dtype {dtype}); expected numbers")
     _refuse_shape(shape)
@@ -181,25 +191,44 @@ def _read_npy(file: IO[bytes], size: int) -> np.ndarray:
     return array
 
 
+def _unpickle_points(file: IO[bytes], size: int) -> np.ndarray:
+    if size > _MAX_PICKLE:
+        raise ItemError(f"pickle of {size} bytes; at most {_MAX_PICKLE} are read")
+    found = unpickle.load(file.read())
+    if isinstance(found, np.ndarray) and found.shape == ():  # numpy wraps what is no array into one without axes
+        found = found[()]
+    if isinstance(found, dict):
+        name = next((name for name in _POSITIONS if name in found), None)
+        if name is None:
+            keys = ", ".join(ascii(key)[:20] for key in list(found)[:8]) or "nothing"
+            raise ItemError(f"pickled dict of {keys}; expected one of {', '.join(_POSITIONS)}")
+        found = found[name]
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
+        raise ItemError(f"pickled {type(found).__name__}; expected an array of numbers, or a dict with one")
+    return found
+
+
 def _read_npz(data: bytes) -> np.ndarray:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        named = [name for name in ("points", "xyz", "pc", "arr_0") if name in members]
+        named = [name for name in _POSITIONS if name in members]
         if not named and len(members) != 1:
-            raise ItemError(f"arrays {', '.join(sorted(members)[:5])}; expected one called points, xyz, pc or arr_0")
+            raise ItemError(f"arrays {', '.join(sorted(members)[:5])}; expected one called {' or '.join(_POSITIONS)}")
         info = members[named[0] if named else next(iter(members))]
         with archive.open(info) as file:
             return _read_npy(file, info.file_size)
 
 
-def _read_columns(data: bytes) -> np.ndarray:
+def _read_columns(data: bytes, suffix: str) -> np.ndarray:
     if data.count(b"\n") > MAX_POINTS:
         raise ItemError(f"more than {MAX_POINTS} lines")
     lines = [line.strip() for line in data.decode("utf-8-sig").replace(",", " ").replace(";", " ").splitlines()]
     lines = [line for line in lines if line and not line.startswith(("#", "//"))]
     if lines and lines[0].isdigit():  # .pts may begin with the number of points
         del lines[0]
-    return np.loadtxt(lines, ndmin=2) if lines else np.zeros((0, 3))
+    columns = np.loadtxt(lines, ndmin=2) if lines else np.zeros((0, 3))
+    with_intensity = suffix == ".pts" and columns.shape[1] in (4, 7)
+    return columns[:, :3] if with_intensity else columns
 
 
 def _read_mesh(data: bytes, suffix: str) -> np.ndarray:
@@ -207,13 +236,37 @@ def _read_mesh(data: bytes, suffix: str) -> np.ndarray:
         import trimesh  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError:
         raise ItemError(str(MissingExtraError("trimesh", "ulip", f"reading {suffix}"))) from None
-    loaded: Any = trimesh.load(io.BytesIO(data), file_type=suffix[1:], process=False)
+    _refuse_cut_mesh(data, suffix)
+    if suffix in (".off", ".obj"):  # names and comments in any encoding; trimesh would guess it with another library
+        data = data.decode("latin-1").encode()
+    try:
+        loaded: Any = trimesh.load(io.BytesIO(data), file_type=suffix[1:], process=False)
+    except ModuleNotFoundError as error:  # it takes what is not UTF-8 for text in another encoding
+        raise ItemError(f"damaged mesh: neither binary nor text as {suffix} has it") from error
     if hasattr(loaded, "to_geometry"):
         loaded = loaded.to_geometry()
-    if len(getattr(loaded, "faces", ())):
-        loaded, _ = trimesh.sample.sample_surface(loaded, SURFACE_POINTS, seed=0)
-        return np.asarray(loaded)
-    return np.asarray(loaded.vertices)
+    if not len(getattr(loaded, "faces", ())):
+        return np.asarray(loaded.vertices)
+    if not loaded.area > 0:
+        raise ItemError("a mesh without area")
+    points, _ = trimesh.sample.sample_surface(loaded, SURFACE_POINTS, seed=0)
+    return np.asarray(points)
+
+
+def _refuse_cut_mesh(data: bytes, suffix: str) -> None:
+    # trimesh reads a cut text mesh as a smaller one, without a word. It has a line for each thing it declares.
+    if suffix != ".off" and not (suffix == ".ply" and b"format ascii" in data[:1000]):
+        return
+    lines = [line for line in (line.partition(b"#")[0].strip() for line in data.splitlines()) if line]
+    if suffix == ".off":  # the counts may stand behind the magic word, even without a blank between
+        header = lines[: 1 if re.match(rb"\w*OFF\s*\d", lines[0]) else 2]
+        counts = b" ".join(header).partition(b"OFF")[2].split()[:2]
+    else:
+        header = lines[: lines.index(b"end_header") + 1]
+        counts = [line.split()[2] for line in header if line.startswith(b"element ")]
+    found, declared = len(lines) - len(header), sum(map(int, counts))
+    if found < declared:
+        raise ItemError(f"truncated mesh: {found} of {declared} lines")
 
 
 def _refuse_shape(shape: tuple[int, ...]) -> None:

@@ -172,6 +172,10 @@ FAILS = [
     (put("t.txt", b"a"), ["t.txt", "-e", "tiny-clop"], "unknown encoder 'tiny-clop'"),
     (put("t.txt", b"a"), ["t.txt", "-e", "tiny-clop"], "did you mean 'tiny-clip'?"),
     (put("t.txt", b"a"), ["t.txt", "--device", "abacus"], "unknown device 'abacus'"),
+    (put("t.txt", b"a"), ["t.txt", "-e", "ulip"], "'pointbert_ULIP-2.pt' not found (looked in"),
+    (put("t.txt", b"a"), ["t.txt", "-e", "ulip", "--weights", "w"], "--weights w: no such file or folder"),
+    (put("t.txt", b"a"), ["t.txt", "-e", "open_clip:ViT-B-32"], "names no weights"),
+    (put("t.txt", b"a"), ["t.txt", "--up", "y"], "--up y is for point clouds; these items are text"),
 ]
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cmcr import ConnectConfig
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 CASES = {
     "own_vectors.py": ([], "sound -> image recall@1 "),
@@ -13,8 +15,17 @@ CASES = {
 }
 
 
+NEEDS_ALL_WEIGHTS = {"official_heads.py"}
+"""Run by test_recipes.py, on random checkpoints of full size."""
+
+
 def test_every_example_is_tried():
-    assert set(CASES) == {path.name for path in EXAMPLES.glob("*.py")}
+    assert set(CASES) | NEEDS_ALL_WEIGHTS == {path.name for path in EXAMPLES.glob("*.py")}
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
+def test_a_recipe_is_a_recipe(path):
+    assert ConnectConfig.from_toml(path).method == "c-mcr"
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,6 +1,9 @@
 """Untrusted bytes: what decodes, and that everything else is an ItemError with a stable reason."""
 
 import io
+import itertools
+import os
+import pickle
 import struct
 import zipfile
 import zlib
@@ -56,6 +59,22 @@ def bomb_png(side=40_000):
     )
 
 
+def text(points, *more, separator=" "):
+    """Lines of columns; ``more`` holds further columns of each line."""
+    rows = [[*row, *further] for row, further in itertools.zip_longest(points, more, fillvalue=())]
+    return "\n".join(separator.join(map(str, row)) for row in rows).encode()
+
+
+def pickled(content=None, protocol=4):
+    """What np.save writes for an object that is no array."""
+    array = np.array(content or {"a": 1}, dtype=object)
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+    pickle.dump(array, file, protocol)
+    assert protocol != 4 or file.getvalue() == npy(array, allow_pickle=True)
+    return file.getvalue()
+
+
 TONE = np.sin(np.arange(16_000) * 0.1).astype(np.float32) * 0.5
 POINTS = np.arange(30, dtype=np.float32).reshape(10, 3)
 
@@ -109,6 +128,13 @@ def test_overdriven_audio_is_clipped():
         ("\n".join(" ".join(map(str, row)) for row in POINTS).encode(), ".xyz"),
         (b"# x,y,z\n" + "\n".join(",".join(map(str, row)) for row in POINTS).encode(), ".txt"),
         (b"10\n" + "\n".join(" ".join(map(str, row)) for row in POINTS).encode(), ".pts"),
+        (text(POINTS, *[[7]] * 10), ".pts"),
+        (text(POINTS, *[[-7, 1, 2, 3]] * 10), ".pts"),
+        (b"\xef\xbb\xbf" + text(POINTS, separator=";").replace(b"\n", b"\r\n"), ".xyz"),
+        (pickled({"xyz": POINTS, "rgb": POINTS * 0}), ".npy"),
+        (pickled({"text": "a", "points": POINTS.astype(np.float16)}), ".npy"),
+        (pickled({"pc": POINTS.astype(np.float64)}, protocol=2), ".npy"),
+        (npz(xyz=np.array({"xyz": POINTS}, object)), ".npz"),
     ],
 )
 def test_point_clouds_read(data, suffix):
@@ -117,14 +143,99 @@ def test_point_clouds_read(data, suffix):
     np.testing.assert_array_equal(points, POINTS)
 
 
+def test_modelnets_resampled_text_is_read():
+    both = np.random.default_rng(0).normal(size=(50, 6)).round(6)
+    lines = "\n".join(",".join(f"{value:.6f}" for value in row) for row in both) + "\n"
+    np.testing.assert_array_equal(media.read_point_cloud(lines.encode(), ".txt"), both.astype(np.float32))
+
+
+def test_a_cloud_of_the_official_example_is_read():
+    rng = np.random.default_rng(0)
+    content = {
+        "dataset": "Objaverse",
+        "group": "000-000",
+        "id": "0123456789abcdef",
+        "text": ["a train"],
+        "text_feat": [{"original": rng.normal(size=(1, 1280)), "prompt_avg": rng.normal(size=(1, 1280))}],
+        "blip_caption": "a toy train",
+        "blip_caption_feat": {"original": rng.normal(size=(1, 1280)).astype(np.float32)},
+        "thumbnail_feat": rng.normal(size=1280),
+        "retrieval_text": ["a red train"],
+        "xyz": rng.normal(size=(10_000, 3)).astype(np.float16),
+        "rgb": rng.uniform(size=(10_000, 3)).astype(np.float16),
+        "image_feat": rng.normal(size=(12, 1280)).astype(np.float16),
+    }
+    points = media.read_point_cloud(npy(content, allow_pickle=True), ".npy")
+    assert points.dtype == np.float32
+    np.testing.assert_array_equal(points, content["xyz"])
+
+
+def test_a_hostile_pickle_runs_nothing(tmp_path):
+    data = pickled({"xyz": POINTS, "text": [Touch(tmp_path / "ran")]})
+    with pytest.raises(ItemError, match=r"posix.system; only arrays, strings, numbers, lists and dicts are read"):
+        media.read_point_cloud(data, ".npy")
+    assert not (tmp_path / "ran").exists()
+    np.load(io.BytesIO(data), allow_pickle=True)  # it is indeed what it seems
+    assert (tmp_path / "ran").exists()
+
+
 OFF = b"OFF\n4 4 6\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
+PLY = b"ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
+SMALL_AND_LARGE = b"OFF\n6 2 0\n0 0 0\n1 0 0\n0 1 0\n0 0 5\n3 0 5\n0 3 5\n3 0 1 2\n3 3 4 5\n"
 
 
 def test_mesh_is_sampled_the_same_way_each_time():
-    pytest.importorskip("trimesh")
     first, second = media.read_point_cloud(OFF, ".off"), media.read_point_cloud(OFF, ".off")
     assert first.shape == (media.SURFACE_POINTS, 3)
     np.testing.assert_array_equal(first, second)
+    np.random.seed(1)  # noqa: NPY002 - it is the global state that must not matter
+    np.testing.assert_array_equal(media.read_point_cloud(OFF, ".off"), first)
+
+
+def test_mesh_is_sampled_by_area():
+    points = media.read_point_cloud(SMALL_AND_LARGE, ".off")
+    assert 0.88 < (points[:, 2] == 5).mean() < 0.92  # a triangle of nine times the area of the other
+    x, y = points[points[:, 2] == 5][:, :2].T / 3
+    assert (x + y <= 1.001).all() and abs(x.mean() - 1 / 3) < 0.01 and abs((x + y < 0.5).mean() - 0.25) < 0.02
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        OFF.replace(b"OFF\n", b"OFF"),
+        OFF.replace(b"OFF\n", b"OFF "),
+        OFF.replace(b"\n", b"\r\n"),
+        b"# \xe9t\xe9\n\n" + OFF.replace(b"OFF\n", b"OFF # tetrahedron\n"),
+    ],
+    ids=["glued", "one line", "carriage returns", "comments"],
+)
+def test_off_headers_as_they_are_found(data):
+    np.testing.assert_array_equal(media.read_point_cloud(data, ".off"), media.read_point_cloud(OFF, ".off"))
+
+
+@pytest.mark.parametrize("kind", ["off", "obj", "ply", "stl"])
+def test_every_mesh_format_gives_the_same_surface(kind):
+    import trimesh
+
+    box = trimesh.creation.box((2, 4, 6))
+    data = box.export(file_type=kind)
+    points = media.read_point_cloud(data.encode() if isinstance(data, str) else data, f".{kind}")
+    assert points.shape == (media.SURFACE_POINTS, 3)
+    np.testing.assert_allclose(np.abs(points / [1, 2, 3]).max(axis=1), 1, atol=1e-5)
+
+
+def test_files_of_points_alone_are_taken_as_they_are():
+    corners = b"0 0 0\n1 0 0\n0 2 0\n"
+    expected = [[0, 0, 0], [1, 0, 0], [0, 2, 0]]
+    assert media.read_point_cloud(PLY + corners, ".ply").tolist() == expected
+    assert media.read_point_cloud(b"OFF\n3 0 0\n" + corners, ".off").tolist() == expected
+    assert media.read_point_cloud(b"v " + corners[:-1].replace(b"\n", b"\nv "), ".obj").tolist() == expected
+
+
+def test_an_obj_of_several_parts_in_another_encoding_is_one_surface():
+    part = b"o caf\xe9\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
+    points = media.read_point_cloud(part + part.replace(b"0\n", b"7\n").replace(b"1 2 3", b"4 5 6"), ".obj")
+    assert len(points) == media.SURFACE_POINTS and 0.4 < (points[:, 2] == 7).mean() < 0.6
 
 
 def test_mesh_without_trimesh_names_the_extra(monkeypatch):
@@ -154,8 +265,14 @@ def noisy_jpeg():
     return file.getvalue()
 
 
-def pickled():
-    return npy(np.array([{"a": 1}], dtype=object), allow_pickle=True)
+class Touch:
+    """Pickles as a call that would create a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
 
 
 def npz_lying():
@@ -187,7 +304,15 @@ BAD = [
     (cloud(".npy"), npy(POINTS)[:-1], "truncated array"),
     (cloud(".npy"), npy_header((10**12, 3)), "expected 1 to 50000000"),
     (cloud(".npy"), npy_header((10**7, 3)), "truncated array"),
-    (cloud(".npy"), pickled(), "expected numbers"),
+    (cloud(".npy"), pickled({"a": 1, "b": 2}), "pickled dict of 'a', 'b'; expected one of points, xyz, pc"),
+    (cloud(".npy"), pickled({"xyz": [1, 2, 3]}), "pickled list; expected an array"),
+    (cloud(".npy"), pickled({"xyz": np.array(["a"])}), "pickled ndarray; expected an array of numbers"),
+    (cloud(".npy"), pickled({"xyz": np.zeros((5, 4))}), r"shape \(5, 4\)"),
+    (cloud(".npy"), pickled({"xyz": np.full((5, 3), np.inf)}), "non-finite"),
+    (cloud(".npy"), pickled([POINTS]), r"pickled ndarray; expected an array of numbers"),
+    (cloud(".npy"), pickled({"xyz": POINTS})[:-9], "damaged pickle|takes more"),
+    (cloud(".npy"), pickled({"xyz": Touch("/nowhere")}), "pickle that wants posix.system"),
+    (cloud(".npz"), npz(xyz=np.array(Touch("/nowhere"), object)), "pickle that wants posix.system"),
     (cloud(".npy"), npy(np.zeros((0, 3))), "0 points"),
     (cloud(".npy"), npy(np.zeros((4, 2))), r"shape \(4, 2\)"),
     (cloud(".npy"), npy(np.zeros(3)), r"expected \(N, 3\)"),
@@ -199,9 +324,24 @@ BAD = [
     (cloud(".npz"), npz(a=POINTS, b=POINTS), "expected one called points"),
     (cloud(".xyz"), b"1 2 3\n4 5\n", "damaged point cloud"),
     (cloud(".xyz"), b"a b c\n", "damaged point cloud"),
+    (cloud(".xyz"), b"1 2 3 4\n", r"shape \(1, 4\)"),
+    (cloud(".pts"), b"1 2 3 4 5\n", r"shape \(1, 5\)"),
     (cloud(".xyz"), b"# nothing\n", "0 points"),
     (cloud(".xyz"), b"\xff\xfe\x00", "damaged point cloud"),
     (cloud(".las"), b"LASF", "convert to .npy"),
+    (cloud(".off"), OFF[:-9], "truncated mesh: 7 of 8 lines"),
+    (cloud(".off"), OFF.replace(b"OFF\n", b"OFF")[:-20], "truncated mesh: 6 of 8 lines"),
+    (cloud(".off"), OFF[:40], "truncated mesh: 5 of 8 lines"),
+    (cloud(".off"), b"OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n", "a mesh without area"),
+    (cloud(".off"), OFF.replace(b"0 0 1\n", b"0 0 nan\n"), "a mesh without area"),
+    (cloud(".off"), b" \n", "damaged point cloud"),
+    (cloud(".off"), b"OFF\n", "damaged point cloud"),
+    (cloud(".off"), OFF.replace(b"3 1 2 3", b"3 1 2 9"), "damaged point cloud"),
+    (cloud(".ply"), PLY + b"0 0 0\n", "truncated mesh: 1 of 3 lines"),
+    (cloud(".ply"), PLY.replace(b"vertex 3", b"vertex 1000000000000"), "truncated mesh: 0 of 1000000000000"),
+    (cloud(".ply"), b"ply\n", "damaged point cloud"),
+    (cloud(".stl"), bytes(80) + b"\xff\xff\xff\x7f" + bytes(range(200)), "neither binary nor text as .stl"),
+    (cloud(".obj"), b"# nothing\n", "0 points"),
 ]
 
 
@@ -215,12 +355,17 @@ def test_bad_bytes_are_an_item_error_with_a_stable_one_line_reason(read, data, r
     assert len(reasons) == 1 and "\n" not in reasons.pop()
 
 
+PICKLE_HEAD = pickled()[: -len(pickle.dumps(np.array({"a": 1}, object), 4))]
+
+
 @given(
     st.binary(max_size=200),
-    st.sampled_from([b"", b"RIFF", b"\x93NUMPY\x01\x00", b"PK\x03\x04", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF89a"]),
+    st.sampled_from(
+        [b"", b"RIFF", b"\x93NUMPY\x01\x00", b"PK\x03\x04", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF89a", PICKLE_HEAD, b"OFF"]
+    ),
 )
 def test_any_bytes_are_decoded_or_refused(data, magic):
-    for read in (image, audio, cloud(".npy"), cloud(".npz"), cloud(".xyz")):
+    for read in (image, audio, *map(cloud, (".npy", ".npz", ".xyz", ".pts", ".off", ".ply", ".obj", ".stl"))):
         try:
             assert read(magic + data) is not None
         except ItemError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
+from torch.nn import functional
 
 from cmcr.devices import Precision, inference
 from cmcr.encoders.base import upright
@@ -103,5 +104,8 @@ class TinyEncoder:
             return np.zeros((0, self.dim), np.float32)
         with inference(self._device, self._precision):
             stacked = torch.from_numpy(np.stack(prepared)).to(self._device)
-            vectors: np.ndarray = self._space(modality, stacked).float().cpu().numpy()
-        return vectors
+            vectors = self._space(modality, stacked).float()
+        if self._precision != "fp32":  # the tower's own unit length is of its precision
+            vectors = functional.normalize(vectors, dim=1)
+        made: np.ndarray = vectors.cpu().numpy()
+        return made
