@@ -4,6 +4,7 @@ import argparse
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -33,7 +34,8 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_every_usual_wrapping_gives_the_same_tensors(tmp_path, wrapper, prefix):
     held = {prefix + key: value for key, value in state().items()}
-    content = {wrapper: held, "epoch": 3, "optimizer": {}, "args": argparse.Namespace(lr=0.1)} if wrapper else held
+    left = {"epoch": 3, "best": np.float64(0.5), "step": np.int32(7), "args": argparse.Namespace(lr=0.1)}
+    content = left | {wrapper: held, "optimizer": {}} if wrapper else held
     torch.save(content, tmp_path / "w.pt")
     assert same(weights.read_state(tmp_path / "w.pt"), state())
 
@@ -59,6 +61,19 @@ def test_a_file_that_would_run_code_is_refused_and_does_not_run(tmp_path, zipped
         tmp_path / "w.pt",
         _use_new_zipfile_serialization=zipped,
     )
+    with pytest.raises(ArtifactError, match="cannot be read as weights") as raised:
+        weights.read_state(tmp_path / "w.pt")
+    assert "system" in str(raised.value) and "weights_only=False" not in str(raised.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_object_in_a_numpy_number_is_refused(tmp_path):
+    class Scalar:
+        def __reduce__(self):
+            scalar = np.float64(0).__reduce__()[0]
+            return scalar, (np.dtype("O"), Hostile(tmp_path / "ran"))
+
+    torch.save({"state_dict": state(), "x": Scalar()}, tmp_path / "w.pt")
     with pytest.raises(ArtifactError, match="cannot be read as weights"):
         weights.read_state(tmp_path / "w.pt")
     assert not (tmp_path / "ran").exists()

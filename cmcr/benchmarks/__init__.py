@@ -47,6 +47,9 @@ class Result:
         fingerprints: Of the space and the memories.
         notes: What a reader must know, e.g. items left out.
         seconds: Time taken.
+        expected: Items that the protocol asks for, where ``n`` may fall short of them; None where nothing is fixed.
+        skipped: Reasons why items are missing, each with its count.
+        versions: Of what a number may depend on.
     """
 
     name: str
@@ -58,7 +61,17 @@ class Result:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    expected: int | None = None
+    skipped: Mapping[str, int] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=library_versions)
+
+    @property
+    def shortfall(self) -> str:
+        """Return a sentence on the items that are missing; empty when all were used."""
+        if self.expected is None or self.n == self.expected:
+            return ""
+        reasons = "; ".join(f"{count} x {reason}" for reason, count in list(self.skipped.items())[:5])
+        return f"measured over {self.n} of {self.expected} items" + (f": {reasons}" if reasons else "")
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON-ready values."""

@@ -21,6 +21,7 @@ from cmcr.modality import Modality
 
 PREPROCESSING = f"{clap_audio.RULES}; {clap_text.RULES}"
 
+_CACHED = 4  # sounds at a time on a processor: with more, HTSAT waits for memory (16: a quarter slower) and fills it
 _CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "attn_mask")
 
 
@@ -153,19 +154,25 @@ class ClapEncoder(abc.ABC):
         """Embed what ``prepare`` returned; see ``Encoder.encode``. The first call for a modality builds its tower."""
         if not prepared:
             return np.zeros((0, self.dim), np.float32)
-        tower = self._tower(modality)
+        tower, step = self._tower(modality), len(prepared)
+        if modality is Modality.AUDIO and self._device == "cpu":
+            step = _CACHED
         with inference(self._device, self._precision):
-            if modality is Modality.TEXT:
-                ids, mask = torch.from_numpy(np.stack(prepared)).to(self._device).unbind(1)
-                vectors = self._run_text(tower, ids, mask)
-            else:
-                longer = None
-                if self.fusion:
-                    longer = torch.tensor([len(channels) > 1 for channels in prepared], device=self._device)
-                    prepared = [np.broadcast_to(channels, (4, *channels.shape[1:])) for channels in prepared]
-                vectors = self._run_audio(tower, torch.from_numpy(np.stack(prepared)).to(self._device), longer)
-            unit: np.ndarray = nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
+            run = self._text_vectors if modality is Modality.TEXT else self._audio_vectors
+            parts = [run(tower, prepared[start : start + step]) for start in range(0, len(prepared), step)]
+            unit: np.ndarray = nn.functional.normalize(torch.cat(parts).float(), dim=-1).cpu().numpy()
         return unit
+
+    def _text_vectors(self, tower: Any, prepared: Sequence[np.ndarray]) -> Tensor:
+        ids, mask = torch.from_numpy(np.stack(prepared)).to(self._device).unbind(1)
+        return self._run_text(tower, ids, mask)
+
+    def _audio_vectors(self, tower: Any, prepared: Sequence[np.ndarray]) -> Tensor:
+        longer = None
+        if self.fusion:
+            longer = torch.tensor([len(channels) > 1 for channels in prepared], device=self._device)
+            prepared = [np.broadcast_to(channels, (4, *channels.shape[1:])) for channels in prepared]
+        return self._run_audio(tower, torch.from_numpy(np.stack(prepared)).to(self._device), longer)
 
     def _tower(self, modality: Modality) -> Any:
         if modality not in self._towers:

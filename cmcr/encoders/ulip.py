@@ -315,7 +315,6 @@ class UlipEncoder:
             # BatchNorm's counter of training steps is no part of what it computes.
             counters = [name for name in tower.state_dict() if name.endswith("num_batches_tracked")]
             fill(tower, own, self._source, optional=counters)
-            tower.eval()
             self._loaded.add(modality)
         return tower
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -22,6 +23,15 @@ from cmcr.errors import ArtifactError, InputError
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 VARIABLE = "CMCR_WEIGHTS"
 
+_SCALAR = np.float64(0).__reduce__()[0]
+# Classes that trainers leave beside the tensors: their arguments, and numpy's numbers (a best score, an epoch).
+_ADMITTED: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in "?bhilqBHILQefd"),
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+]
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
@@ -68,8 +78,8 @@ def look_for(wanted: str, given: Sequence[Path] = ()) -> Path | None:
 def read_state(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint, without the wrappers and the ``module.`` prefix that trainers add.
 
-    A ``.pt`` is unpickled with ``weights_only=True``: of all classes only ``argparse.Namespace``, in which
-    trainers keep their arguments, is admitted. Zip files are mapped, not read.
+    A ``.pt`` is unpickled with ``weights_only=True``: of all classes only ``argparse.Namespace`` and numpy's numbers,
+    which trainers save beside the tensors, are admitted. Zip files are mapped, not read.
 
     Raises:
         ArtifactError: not a checkpoint, damaged, or one that would run code.
@@ -77,9 +87,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         found = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except (OSError, EOFError, SafetensorError, RuntimeError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        if isinstance(error, pickle.UnpicklingError) and "Unsupported" in reason:
-            reason = f"it holds more than tensors: {reason}"
+        # torch precedes its reason with advice that nobody should follow with a stranger's file.
+        reason = " ".join(str(error).split())
+        for advice in ("WeightsUnpickler error: ", "from a trusted source. "):
+            reason = reason.rpartition(advice)[2]
+        reason = reason.split(" Please use")[0].split(" Check the")[0][:200] or type(error).__name__
         raise ArtifactError(
             f"{path}: cannot be read as weights ({reason}); expected a state dict of tensors"
         ) from error
@@ -102,7 +114,7 @@ def _named(found: object) -> bool:
 
 
 def _unpickle(path: Path) -> Any:
-    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+    with torch.serialization.safe_globals(_ADMITTED), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Detected pickle protocol")  # what it cannot read it refuses anyway
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
