@@ -22,11 +22,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from quality import replace
 
 from cmcr import ConnectConfig, Modality, load_encoder
 from cmcr.consistency import recall
 from cmcr.embed import embed
+from cmcr.encoders.point_bert import PointBert, group_points
 from cmcr.index import exact_search
 from cmcr.inputs import read_items
 from cmcr.pairing import Pairs
@@ -158,14 +160,33 @@ def embedding(folder: Path) -> Iterator[Row]:
     world.write_images(folder / "images", scenes, 0)
     world.write_sounds(folder / "sounds", scenes, 0)
     world.write_clouds(folder / "clouds", scenes, 0)
+    write_photos(folder / "photos", 128)
+    save_clip(folder / "ViT-B-32-quickgelu-openai.pt")
     yield pipeline(folder, "tiny-clip", "images", Modality.IMAGE)
     yield pipeline(folder, "tiny-clap", "sounds", Modality.AUDIO)
     yield pipeline(folder, "tiny-ulip", "clouds", Modality.POINT_CLOUD)
+    yield pipeline(folder, "clip", "photos", Modality.IMAGE)
+
+
+def write_photos(folder: Path, count: int) -> None:
+    """Write JPEGs of 600 x 480 pixels."""
+    folder.mkdir()
+    for number in range(count):
+        coarse = np.random.default_rng(number).integers(0, 255, (40, 50, 3)).astype(np.uint8)
+        Image.fromarray(coarse).resize((600, 480), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg", quality=90)
+
+
+def save_clip(path: Path) -> None:
+    """Save a random CLIP ViT-B/32 of full size."""
+    import open_clip
+
+    torch.manual_seed(0)
+    torch.save(open_clip.CLIP(**open_clip.get_model_config("ViT-B-32-quickgelu")).state_dict(), path)
 
 
 def pipeline(folder: Path, name: str, part: str, modality: Modality) -> Row:
     """Return the row of one encoder and modality."""
-    encoder = load_encoder(name)
+    encoder = load_encoder(name, weights=[folder] if name == "clip" else [])
     inputs = read_items(str(folder / part), modality, encoder.modalities)
     fresh = itertools.count()
 
@@ -179,8 +200,28 @@ def pipeline(folder: Path, name: str, part: str, modality: Modality) -> Row:
         lambda: embed(encoder, inputs, folder / f"mem-{part}-{next(fresh)}"),
         loop,
         "times read, decode and encode in a plain loop",
-        f"{len(inputs.items)} items, {name}",
+        f"{len(inputs.items)} items, {'random CLIP ViT-B/32' if name == 'clip' else name}",
     )
+
+
+def point_bert() -> Iterator[Row]:
+    """Compare the cutting of clouds with the network that reads the pieces, and a batch with its clouds one by one."""
+    clouds = [unit(8192, 3, seed) for seed in range(16)]
+    network = PointBert().eval()
+    groups = torch.from_numpy(np.stack([group_points(cloud) for cloud in clouds]))
+
+    @torch.inference_mode()
+    def read(batch: int) -> None:
+        for part in groups.split(batch):
+            network(part)
+
+    @torch.inference_mode()
+    def read_one() -> None:
+        network(groups[:1])
+
+    setting = "random Point-BERT, 8,192 points"
+    yield Row("farthest points and neighbours", lambda: group_points(clouds[0]), read_one, "times the network", setting)
+    yield Row("16 clouds in a batch", lambda: read(16), lambda: read(1), "times one by one", setting)
 
 
 def main() -> None:
@@ -190,7 +231,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     lines = ["| what | setting | ours | other | ratio: median (range) | ratio to |", "|---|---|--:|--:|--:|---|"]
     with tempfile.TemporaryDirectory() as folder:
-        for rows in (start_up(), pairing(), training(), search(), embedding(Path(folder))):
+        for rows in (start_up(), pairing(), training(), search(), point_bert(), embedding(Path(folder))):
             lines += [measure(row, rounds) for row in rows]
     about = (
         f"`make bench`: {rounds} rounds, both sides of a row in turn; {torch.get_num_threads()} CPU threads, "

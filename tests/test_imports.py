@@ -1,10 +1,14 @@
 """What loading cmcr may load."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import cmcr
 
 HEAVY = ("torch", "numpy", "PIL", "soundfile", "faiss", "safetensors", "jinja2")
 
@@ -28,6 +32,35 @@ def loaded_by(code):
 )
 def test_help_and_usage_errors_load_no_heavy_library(code):
     assert loaded_by(code) == []
+
+
+# open_clip: its models; its tokenizer, which ULIP shares; its templates. av: reading, and the tiny world's own clips.
+LIBRARIES = {
+    "open_clip": {"open_clip.py", "bpe.py", "zero_shot.py"},
+    "laion_clap": {"laion_clap.py"},
+    "faiss": {"index.py"},
+    "av": {"video.py", "clips.py"},
+}
+
+
+def test_an_encoder_loads_no_other_librarys_code():
+    heavy = ("open_clip", "transformers", "laion_clap", "clap_module", "timm", "trimesh", "av", "faiss")
+    script = (
+        "import sys; from cmcr import load_encoder; load_encoder('tiny-clip')\n"
+        f"import cmcr.encoders.ulip, cmcr.encoders.hf_clap, cmcr.encoders.laion_clap, cmcr.encoders.open_clip\n"
+        f"print(*(name for name in {heavy!r} if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_model_library_is_imported_where_it_belongs(library):
+    importing = re.compile(rf"^\s*(import {library}\b|from {library}\b)", re.MULTILINE)
+    files = {
+        path.name for path in Path(cmcr.__file__).parent.rglob("*.py") if importing.search(path.read_text("utf-8"))
+    }
+    assert files <= LIBRARIES[library]
 
 
 def test_public_names_are_lazy_and_complete():
