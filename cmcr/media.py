@@ -237,12 +237,7 @@ def _read_mesh(data: bytes, suffix: str) -> np.ndarray:
     except ImportError:
         raise ItemError(str(MissingExtraError("trimesh", "ulip", f"reading {suffix}"))) from None
     _refuse_cut_mesh(data, suffix)
-    if suffix in (".off", ".obj"):  # names and comments in any encoding; trimesh would guess it with another library
-        data = data.decode("latin-1").encode()
-    try:
-        loaded: Any = trimesh.load(io.BytesIO(data), file_type=suffix[1:], process=False)
-    except ModuleNotFoundError as error:  # it takes what is not UTF-8 for text in another encoding
-        raise ItemError(f"damaged mesh: neither binary nor text as {suffix} has it") from error
+    loaded: Any = trimesh.load(io.BytesIO(_as_utf8(data, suffix)), file_type=suffix[1:], process=False)
     if hasattr(loaded, "to_geometry"):
         loaded = loaded.to_geometry()
     if not len(getattr(loaded, "faces", ())):
@@ -253,7 +248,24 @@ def _read_mesh(data: bytes, suffix: str) -> np.ndarray:
     return np.asarray(points)
 
 
+def _as_utf8(data: bytes, suffix: str) -> bytes:
+    # Names and comments come in any encoding; trimesh would guess it with another library, or fail.
+    if suffix == ".stl" and len(data) == _stl_size(data):
+        return data
+    if suffix == ".ply":
+        header, end, body = data.partition(b"end_header")
+        return header.decode("latin-1").encode() + end + body
+    return data.decode("latin-1").encode()
+
+
+def _stl_size(data: bytes) -> int:
+    """Return how long a binary STL says it is: a header, and fifty bytes for each triangle."""
+    return 84 + 50 * int.from_bytes(data[80:84], "little")
+
+
 def _refuse_cut_mesh(data: bytes, suffix: str) -> None:
+    if suffix == ".stl" and b"facet" not in data and len(data) != _stl_size(data):
+        raise ItemError(f"truncated mesh: {len(data)} of {_stl_size(data)} bytes")
     # trimesh reads a cut text mesh as a smaller one, without a word. It has a line for each thing it declares.
     if suffix != ".off" and not (suffix == ".ply" and b"format ascii" in data[:1000]):
         return

@@ -55,6 +55,9 @@ def main() -> None:
     given = parser.parse_args()
     sides = {side: getattr(given, side) for side in ("clip", "clap", "ulip") if getattr(given, side)}
     space, notes = import_heads(given.heads, sides=sides, weights=given.weights)
+    if space.overlap is Modality.IMAGE and not given.ulip:
+        sides["ulip"] = "ulip:pointbert_ULIP-2.pt#raw"  # the tables come from clouds taken as they are
+        space, notes = import_heads(given.heads, sides=sides, weights=given.weights)
     print("\n".join(notes))
     # Text, and an image where CLIP has it, are CLIP's: the space's first encoder embeds what several could.
     vectors = {

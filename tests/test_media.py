@@ -65,13 +65,14 @@ def text(points, *more, separator=" "):
     return "\n".join(separator.join(map(str, row)) for row in rows).encode()
 
 
-def pickled(content=None, protocol=4):
-    """What np.save writes for an object that is no array."""
+def pickled(content=None, protocol=None):
+    """What np.save writes for an object that is no array; it has used protocols 3 and 4."""
     array = np.array(content or {"a": 1}, dtype=object)
+    if protocol is None:
+        return npy(array, allow_pickle=True)
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
     pickle.dump(array, file, protocol)
-    assert protocol != 4 or file.getvalue() == npy(array, allow_pickle=True)
     return file.getvalue()
 
 
@@ -179,6 +180,12 @@ def test_a_hostile_pickle_runs_nothing(tmp_path):
     assert (tmp_path / "ran").exists()
 
 
+def test_a_pickle_of_absurd_size_is_not_read(monkeypatch):
+    monkeypatch.setattr(media, "_MAX_PICKLE", 300)
+    with pytest.raises(ItemError, match="bytes; at most 300 are read"):
+        media.read_point_cloud(pickled({"xyz": POINTS}), ".npy")
+
+
 OFF = b"OFF\n4 4 6\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
 PLY = b"ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
 SMALL_AND_LARGE = b"OFF\n6 2 0\n0 0 0\n1 0 0\n0 1 0\n0 0 5\n3 0 5\n0 3 5\n3 0 1 2\n3 3 4 5\n"
@@ -230,6 +237,22 @@ def test_files_of_points_alone_are_taken_as_they_are():
     assert media.read_point_cloud(PLY + corners, ".ply").tolist() == expected
     assert media.read_point_cloud(b"OFF\n3 0 0\n" + corners, ".off").tolist() == expected
     assert media.read_point_cloud(b"v " + corners[:-1].replace(b"\n", b"\nv "), ".obj").tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "options"),
+    [("stl_ascii", b"solid", {}), ("ply", b"comment", {}), ("ply", b"comment", {"encoding": "ascii"})],
+    ids=["stl", "binary ply", "ply"],
+)
+def test_names_and_comments_may_be_in_any_encoding(kind, place, options):
+    import trimesh
+
+    data = trimesh.creation.box().export(file_type=kind, **options)
+    data = data.encode() if isinstance(data, str) else data
+    spoiled = data.replace(place, place + b" caf\xe9", 1)
+    assert spoiled != data
+    suffix = f".{kind[:3]}"
+    np.testing.assert_array_equal(media.read_point_cloud(spoiled, suffix), media.read_point_cloud(data, suffix))
 
 
 def test_an_obj_of_several_parts_in_another_encoding_is_one_surface():
@@ -340,7 +363,9 @@ BAD = [
     (cloud(".ply"), PLY + b"0 0 0\n", "truncated mesh: 1 of 3 lines"),
     (cloud(".ply"), PLY.replace(b"vertex 3", b"vertex 1000000000000"), "truncated mesh: 0 of 1000000000000"),
     (cloud(".ply"), b"ply\n", "damaged point cloud"),
-    (cloud(".stl"), bytes(80) + b"\xff\xff\xff\x7f" + bytes(range(200)), "neither binary nor text as .stl"),
+    (cloud(".stl"), bytes(80) + b"\xff\xff\xff\x7f" + bytes(range(200)), "truncated mesh: 284 of 107374182434 bytes"),
+    (cloud(".stl"), b"solid", "truncated mesh: 5 of 84 bytes"),
+    (cloud(".stl"), b"solid a\nfacet normal 0 0 1\n", "damaged|0 points"),
     (cloud(".obj"), b"# nothing\n", "0 points"),
 ]
 
@@ -355,7 +380,7 @@ def test_bad_bytes_are_an_item_error_with_a_stable_one_line_reason(read, data, r
     assert len(reasons) == 1 and "\n" not in reasons.pop()
 
 
-PICKLE_HEAD = pickled()[: -len(pickle.dumps(np.array({"a": 1}, object), 4))]
+PICKLE_HEAD = npy_header((), "|O")
 
 
 @given(

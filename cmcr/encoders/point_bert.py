@@ -26,14 +26,16 @@ HEAD = 64
 
 _CACHED = 1 << 16  # distances worked on together: 256 KB of them stay in the cache of any CPU
 _CHUNK = 128  # groups that pass through the mini-encoder together on a CPU, for the same reason
+_LARGE_CHUNK = 8192  # and elsewhere, where they take a gigabyte
 
 
 def farthest_points(xyz: np.ndarray, count: int) -> np.ndarray:
     """Choose points that are far from each other, the first of the cloud first.
 
-    Each next point has the greatest distance to those chosen; of equals, the one with the lowest index. The official
-    CUDA sampler begins at index 0 as well; the torch version in C-MCR begins at random, so that its vectors change from
-    call to call. Only single float32 operations are used, which every CPU rounds alike.
+    Each next point has the greatest distance to those chosen; of equals, the one with the lowest index. The CUDA
+    sampler that ULIP uses (pointnet2_ops) begins at index 0 as well, but passes over points within 0.03 of the origin;
+    the torch version in C-MCR takes all, but begins at random, so that its vectors change from call to call. Only
+    single float32 operations are used, which every CPU rounds alike.
 
     Args:
         xyz: (N, 3) float32.
@@ -221,7 +223,7 @@ class MiniEncoder(nn.Module):
 
     def forward(self, around: Tensor) -> Tensor:
         """Map (G, size, 3) points relative to their centres to (G, width)."""
-        parts = around.split(_CHUNK if around.device.type == "cpu" else len(around))
+        parts = around.split(_CHUNK if around.device.type == "cpu" else _LARGE_CHUNK)
         return torch.cat([self._tokens(part) for part in parts])
 
     def _tokens(self, around: Tensor) -> Tensor:
