@@ -13,7 +13,14 @@ from typing import Any
 from cmcr.errors import InputError, nearest
 from cmcr.files import write_json
 
-REGISTRY = {"paired-retrieval": "cmcr.benchmarks.paired_retrieval"}
+REGISTRY = {
+    "paired-retrieval": "cmcr.benchmarks.paired_retrieval",
+    "modelnet40": "cmcr.benchmarks.modelnet40",
+    "zero-shot": "cmcr.benchmarks.zero_shot_classification",
+    "localization": "cmcr.benchmarks.localization",
+    "counterfactual": "cmcr.benchmarks.counterfactual",
+    "retention": "cmcr.benchmarks.retention",
+}
 
 
 def load_benchmark(name: str) -> Callable[..., Result]:

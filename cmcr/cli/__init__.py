@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cmcr import console
-from cmcr.cli import connect, demo, embed, encoders, evaluate, heads, retrieve
+from cmcr.cli import connect, demo, embed, encoders, evaluate, heads, map, retrieve, score
 from cmcr.errors import CmcrError
 
 INTERRUPTED = 130
@@ -49,8 +49,10 @@ app.command("connect")(connect.connect)
 app.command("import-heads")(heads.import_heads)
 app.command("retrieve")(retrieve.retrieve)
 app.add_typer(evaluate.app, name="eval")
+app.command("score")(score.score)
 app.command("index")(retrieve.index)
 app.command("export")(retrieve.export)
+app.command("map")(map.map_memory)
 app.command("demo")(demo.demo)
 
 

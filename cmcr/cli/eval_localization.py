@@ -1,0 +1,245 @@
+"""``cmcr eval localization`` and ``cmcr eval counterfactual``: where in its picture a sound comes from, if at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cmcr import console
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cmcr.benchmarks import Result
+    from cmcr.benchmarks.localization import Located
+    from cmcr.benchmarks.subject import Subject
+    from cmcr.datasets.clips import Clips
+    from cmcr.devices import Precision
+    from cmcr.proposals import Proposals
+
+_PROTOCOL, _WORK = "What the protocol leaves open", "How the work is done"
+
+_Subject = Annotated[str, typer.Argument(help="A space folder, or an encoder.", show_default=False)]
+_Data = Annotated[
+    Path, typer.Option(help="VGG-SS or Flickr-SoundNet: the folder of annotations and media.", show_default=False)
+]
+_Layout = Annotated[
+    Literal["vggss", "flickr"] | None, typer.Option(help="How the data set lies. (default: seen from what is there)")
+]
+_Split = Annotated[
+    Literal["test", "all"], typer.Option(help="The test list, or of Flickr-SoundNet all that is annotated.")
+]
+_Proposals = Annotated[
+    str,
+    typer.Option(
+        help="Where to look: grid (100 windows), fine-grid (324), selective-search (OpenCV), or a JSON file that gives "
+        "each picture's id a list of boxes, x0 y0 x1 y1 in fractions.",
+        rich_help_panel=_PROTOCOL,
+    ),
+]
+_Limit = Annotated[
+    int, typer.Option(min=1, help="Boxes kept of a selective search, the largest.", rich_help_panel=_PROTOCOL)
+]
+_Map = Annotated[
+    Literal["box", "heat"],
+    typer.Option(
+        "--map",
+        help="The answer: the best box, or the upper half of the map of mean cosines, as the field's tables have it.",
+        rich_help_panel=_PROTOCOL,
+    ),
+]
+_ImageEncoder = Annotated[
+    str | None,
+    typer.Option(help="Embeds the pictures. (default: the space's first that can)", rich_help_panel=_PROTOCOL),
+]
+_AudioEncoder = Annotated[
+    str | None, typer.Option(help="Embeds the sounds. (default: the space's first that can)", rich_help_panel=_PROTOCOL)
+]
+_Memories = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for vectors and found boxes; one for both commands does nothing twice. (default: in --out)",
+        rich_help_panel=_WORK,
+    ),
+]
+_Html = Annotated[bool, typer.Option("--html", help="Also write index.html: pictures with what is true and answered.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+_Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 when clips are missing.")]
+_Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WORK)]
+_Weights = Annotated[
+    list[Path] | None, typer.Option(help="Encoders' weights: files, or folders that hold them.", rich_help_panel=_WORK)
+]
+_Precision = Annotated[
+    Literal["fp32", "bf16", "fp16"], typer.Option(help="Of the encoders' matrix products.", rich_help_panel=_WORK)
+]
+
+
+def localization(
+    subject: _Subject,
+    data: _Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results and vectors.")] = Path(
+        "results/localization"
+    ),
+    layout: _Layout = None,
+    split: _Split = "test",
+    proposals: _Proposals = "grid",
+    limit: _Limit = 200,
+    shape: _Map = "box",
+    image_encoder: _ImageEncoder = None,
+    audio_encoder: _AudioEncoder = None,
+    html: _Html = False,
+    as_json: _Json = False,
+    strict: _Strict = False,
+    device: _Device = "auto",
+    weights: _Weights = None,
+    precision: _Precision = "fp32",
+    memories: _Memories = None,
+) -> None:
+    """Sound source localisation: which part of its picture sounds? cIoU@0.5 and AUC on VGG-SS or Flickr-SoundNet.
+
+    Boxes are proposed without listening; the one whose crop is nearest to the sound is the answer. Beside it stand the
+    best proposal there was, the middle and the whole of the picture, and a proposal chosen at random.
+    """
+    from cmcr.benchmarks.localization import Choices, evaluate
+
+    chosen = Choices(_opened(proposals, limit, memories or out), shape, "best", image_encoder, audio_encoder)
+    clips = _read(data, layout, split, None, out)
+    opened = _open(subject, device, weights, precision)
+    with console.progress("looking") as progress:
+        done = evaluate(opened, clips, chosen, folder=_memories(memories, out, data), progress=progress)
+    page = None
+    if html:
+        from cmcr.pages.localization import localization_page
+
+        page = localization_page(done, subject, shape)
+    _show(done.result, done.located, out, page, as_json, strict)
+    _tell_next("counterfactual" if html else "localization", subject, data, out, html)
+
+
+def counterfactual(
+    subject: _Subject,
+    data: _Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results and vectors.")] = Path(
+        "results/counterfactual"
+    ),
+    listing: Annotated[
+        Path | None,
+        typer.Option("--list", help="SLAVC's *_test_plus_silent.csv. (default: the one in --data or its metadata/)"),
+    ] = None,
+    layout: _Layout = None,
+    split: _Split = "test",
+    proposals: _Proposals = "grid",
+    limit: _Limit = 200,
+    shape: _Map = "box",
+    confidence: Annotated[
+        Literal["best", "top-quarter"],
+        typer.Option(
+            help="That something sounds: the best cosine, or as SLAVC the mean over the greatest quarter of the map.",
+            rich_help_panel=_PROTOCOL,
+        ),
+    ] = "best",
+    image_encoder: _ImageEncoder = None,
+    audio_encoder: _AudioEncoder = None,
+    html: _Html = False,
+    as_json: _Json = False,
+    strict: _Strict = False,
+    device: _Device = "auto",
+    weights: _Weights = None,
+    precision: _Precision = "fp32",
+    memories: _Memories = None,
+) -> None:
+    """Counterfactual recognition: is what sounds in the picture at all? AP, max-F1, LocAcc on the Extended lists.
+
+    To the ordinary test pairs come as many in which nothing in the picture sounds (SLAVC's Extended VGG-SS and Extended
+    Flickr); each pair gets an answer as in localization, and a confidence.
+    """
+    from cmcr.benchmarks.counterfactual import evaluate
+    from cmcr.benchmarks.localization import Choices
+
+    chosen = Choices(_opened(proposals, limit, memories or out), shape, confidence, image_encoder, audio_encoder)
+    clips = _read(data, layout, split, listing or _found_list(data), out)
+    opened = _open(subject, device, weights, precision)
+    with console.progress("looking") as progress:
+        done = evaluate(opened, clips, chosen, folder=_memories(memories, out, data), progress=progress)
+    page = None
+    if html:
+        from cmcr.pages.localization import counterfactual_page
+
+        page = counterfactual_page(done, subject, shape)
+    _show(done.result, done.located, out, page, as_json, strict)
+    _tell_next("localization" if html else "counterfactual", subject, data, out, html)
+
+
+def _opened(choice: str, limit: int, folder: Path) -> Proposals:
+    from cmcr.proposals import open_proposals
+
+    return open_proposals(choice, limit, keep=folder / "proposals")
+
+
+def _read(data: Path, layout: str | None, split: str, listing: Path | None, out: Path) -> Clips:
+    from cmcr.datasets.clips import read_clips
+
+    with console.progress("reading clips") as progress:
+        unpack = out / "unpacked" / _folder_name(data)
+        return read_clips(data, layout, unpack=unpack, split=split, listing=listing, progress=progress)
+
+
+def _found_list(data: Path) -> Path:
+    """Return the one extended list of a data set.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    from cmcr.errors import InputError
+
+    folders = (data, data / "metadata", data / "data")
+    found = [path for folder in folders for path in sorted(folder.glob("*_test_plus_silent.csv"))]
+    if len(found) != 1:
+        looked = f"{data}: {len(found)} lists named *_test_plus_silent.csv in it, its metadata/ and data/"
+        raise InputError(f"{looked}; give the one to use with --list FILE")
+    return found[0]
+
+
+def _open(subject: str, device: str, weights: list[Path] | None, precision: Precision) -> Subject:
+    from cmcr.benchmarks.subject import Subject
+    from cmcr.devices import choose_device
+
+    return Subject.open(subject, device=choose_device(device), weights=weights or (), precision=precision)
+
+
+def _memories(given: Path | None, out: Path, data: Path) -> Path:
+    return (given or out / "memories") / _folder_name(data)
+
+
+def _folder_name(data: Path) -> str:
+    """Return a name that no other data set has: ids of two must not meet in one memory."""
+    where = data.resolve()
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", where.stem).strip("-")[:40]
+    return f"{readable}-{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
+
+
+def _show(result: Result, located: Sequence[Located], out: Path, page: str | None, as_json: bool, strict: bool) -> None:
+    from cmcr.benchmarks.localization import records
+    from cmcr.cli.results import present
+    from cmcr.files import write_atomic
+
+    lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records(located)]
+    write_atomic(out / "predictions.jsonl", "".join(lines).encode())
+    console.say(f"every answer: {out / 'predictions.jsonl'}")
+    title = f"{result.name} in {result.settings['subject']} ({result.settings['method']})"
+    present(result, title=title, as_json=as_json, strict=strict, out=out, page=page)
+
+
+def _tell_next(name: str, subject: str, data: Path, out: Path, html: bool) -> None:
+    command = ["cmcr", "eval", name, subject, "--data", str(data)]
+    if html:
+        console.say(f"next: {shlex.join(command)}")
+    else:
+        shown = shlex.join([*command, "-o", str(out), "--html"])
+        console.say(f"next: {shown}, with the same options, to see and hear the answers")

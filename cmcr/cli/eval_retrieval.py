@@ -1,0 +1,214 @@
+"""``cmcr eval retrieval``: recall both ways over the pairs of a data set, or of two memories."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cmcr import console
+from cmcr.errors import InputError, nearest
+from cmcr.modality import Modality
+
+if TYPE_CHECKING:
+    from cmcr.benchmarks.clip_retrieval import Pair
+    from cmcr.benchmarks.paired_retrieval import Paired
+
+_MEMORIES = "Two memories"
+_DATA = "A data set"
+_WORK = "How the work is done"
+_OUT = Path("results/retrieval")
+
+
+def retrieval(
+    subject: Annotated[str, typer.Argument(help="A space folder, or an encoder.", show_default=False)],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="A data set: AVE, VGG-SS or Flickr-SoundNet as downloaded, or a JSONL or CSV manifest of pairs.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    layout: Annotated[
+        Literal["ave", "vggss", "flickr", "pairs"] | None,
+        typer.Option(help="How the data set lies. (default: seen from what is there)", rich_help_panel=_DATA),
+    ] = None,
+    split: Annotated[
+        Literal["test", "val", "train", "all"], typer.Option(help="Which part of it.", rich_help_panel=_DATA)
+    ] = "test",
+    frames: Annotated[
+        str,
+        typer.Option(
+            help="Which frame of a video: middle; mean:N, the mean of N evenly spaced ones; event, the middle of what "
+            "AVE annotates.",
+            rich_help_panel=_DATA,
+        ),
+    ] = "middle",
+    modalities: Annotated[
+        str | None,
+        typer.Option(help="Which two, e.g. image,text. (default: the only two there are)", rich_help_panel=_DATA),
+    ] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Who embeds what several encoders of the space can. (default: the first)", rich_help_panel=_DATA
+        ),
+    ] = None,
+    up: Annotated[
+        Literal["y", "z"] | None,
+        typer.Option(
+            help="The axis that points up in point clouds. (default: as the encoder expects)", rich_help_panel=_DATA
+        ),
+    ] = None,
+    a: Annotated[
+        str | None, typer.Option("--a", help="MEMORY:MODALITY, e.g. mem/clap:audio.", rich_help_panel=_MEMORIES)
+    ] = None,
+    b: Annotated[
+        str | None, typer.Option("--b", help="MEMORY:MODALITY of the partners.", rich_help_panel=_MEMORIES)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for result.json, the page and the vectors. (default: results/retrieval for --data)",
+        ),
+    ] = None,
+    html: Annotated[
+        bool, typer.Option("--html", help="Also write index.html: queries, their hits, the ranks.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when pairs are missing.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WORK)] = "auto",
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(help="Encoders' weights: files, or folders that hold them.", rich_help_panel=_WORK),
+    ] = None,
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"], typer.Option(help="Of the encoders' matrix products.", rich_help_panel=_WORK)
+    ] = "fp32",
+) -> None:
+    """Retrieval over pairs, both ways: a picture for its sound and a sound for its picture, or any other two.
+
+    recall@k is the share of queries with a right answer among the first k, ties counted against it. Pairs come from a
+    data set (--data), or from two memories whose rows carry the same ids (--a and --b).
+    """
+    _check(data, a, b, out)
+    if data is None:
+        paired, method = _of_memories(subject, str(a), str(b))
+        folder = out
+    else:
+        folder = out or _OUT
+        options = {"device": device, "weights": weights or (), "precision": precision}
+        reading = {"layout": layout, "split": split, "frames": _frames(frames)}
+        asking = {"pair": _pair(modalities), "encoders": encoder or (), "up": up}
+        paired, method = _of_data(subject, data, folder, options, reading, asking)
+    _present(paired, subject, method, folder, html=html, as_json=as_json, strict=strict)
+    _tell_next(subject, data, str(b), folder, html)
+
+
+def _check(data: Path | None, a: str | None, b: str | None, out: Path | None) -> None:
+    if (data is None) == (a is None) or (a is None) != (b is None):
+        raise typer.BadParameter("expected --data, or both --a and --b", param_hint="--data")
+    if data is not None and out is not None and out.suffix == ".json":
+        raise typer.BadParameter(f"{out}: expected a folder, for vectors are kept in it too", param_hint="--out")
+
+
+def _frames(text: str) -> str:
+    from cmcr.datasets.clips import FrameChoice
+
+    try:
+        return str(FrameChoice.of(text))
+    except InputError as error:
+        raise typer.BadParameter(str(error), param_hint="--frames") from None
+
+
+def _pair(text: str | None) -> Pair | None:
+    if text is None:
+        return None
+    names = text.split(",")
+    if len(set(names)) != 2 or len(names) != 2 or not all(name in list(Modality) for name in names):
+        expected = f"expected two of {', '.join(Modality)} with a comma between"
+        raise typer.BadParameter(f"{text!r}; {expected}", param_hint="--modalities")
+    return Modality(names[0]), Modality(names[1])
+
+
+def _of_memories(space: str, a: str, b: str) -> tuple[Paired, str]:
+    from cmcr.benchmarks.paired_retrieval import evaluate_memories
+    from cmcr.memory import Memory
+    from cmcr.space import ConnectedSpace
+
+    (path_a, modality_a), (path_b, modality_b) = _side(a, "--a"), _side(b, "--b")
+    opened = ConnectedSpace.from_pretrained(space)
+    return evaluate_memories(opened, Memory.open(path_a), modality_a, Memory.open(path_b), modality_b), opened.method
+
+
+def _side(value: str, option: str) -> tuple[Path, Modality]:
+    path, _, name = value.rpartition(":")
+    if not path or name not in list(Modality):
+        expected = f"expected MEMORY:MODALITY with one of {', '.join(Modality)}{nearest(name, list(Modality))}"
+        raise typer.BadParameter(f"{value!r}: {expected}", param_hint=option)
+    return Path(path), Modality(name)
+
+
+def _of_data(
+    subject: str, data: Path, out: Path, options: dict[str, Any], reading: dict[str, Any], asking: dict[str, Any]
+) -> tuple[Paired, str]:
+    from cmcr.benchmarks.clip_retrieval import evaluate
+    from cmcr.benchmarks.subject import Subject
+    from cmcr.datasets.clips import read_clips
+    from cmcr.devices import choose_device
+
+    own = _folder_name(data)
+    with console.progress("reading clips") as progress:
+        clips = read_clips(data, unpack=out / "unpacked" / own, progress=progress, **reading)
+    opened = Subject.open(subject, **options | {"device": choose_device(options["device"])})
+    with console.progress("embedding") as progress:
+        paired = evaluate(opened, clips, folder=out / "memories" / own, progress=progress, **asking)
+    return paired, opened.method
+
+
+def _folder_name(data: Path) -> str:
+    """Return a name that no other data set has: ids of two must not meet in one memory."""
+    where = data.resolve()
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", where.stem).strip("-")[:40]
+    return f"{readable}-{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
+
+
+def _present(
+    paired: Paired, subject: str, method: str, out: Path | None, *, html: bool, as_json: bool, strict: bool
+) -> None:
+    from cmcr.cli.results import present
+    from cmcr.files import write_atomic
+
+    page = None
+    if out is not None and out.suffix == ".json":
+        paired.result.save(out)
+        out = None
+    if html:
+        from cmcr.pages.retrieval import paired_page
+
+        out = out or _OUT
+        page = paired_page(paired, subject)
+    if paired.missing and out is not None:
+        lines = [json.dumps({"id": name, "reason": reason}) + "\n" for name, reason in paired.missing]
+        write_atomic(out / "skipped.jsonl", "".join(lines).encode())
+        console.say(f"what is missing: {out / 'skipped.jsonl'}")
+    title = f"{paired.result.name} in {subject} ({method})"
+    present(paired.result, title=title, as_json=as_json, strict=strict, out=out, page=page)
+
+
+def _tell_next(subject: str, data: Path | None, partners: str, out: Path | None, html: bool) -> None:
+    if data is not None and not html:
+        again = ["cmcr", "eval", "retrieval", subject, "--data", str(data), "-o", str(out), "--html"]
+        console.say(f"next: {shlex.join(again)}, with the same options, to see and hear the hits")
+    elif data is not None:
+        console.say(f"next: cmcr eval compare, to set {subject} beside another space")
+    else:
+        memory, _, modality = partners.rpartition(":")
+        console.say(f"next: cmcr retrieve {subject} QUERY --in {memory} --modality {modality} --html hits.html")

@@ -1,0 +1,1 @@
+"""Pages of the evaluations: what a result looks like to a person."""
