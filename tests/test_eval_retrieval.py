@@ -16,6 +16,7 @@ from cmcr.cli import main
 from cmcr.datasets.clips import read_clips
 from cmcr.encoders import load_encoder
 from cmcr.encoders.tiny import TinyEncoder
+from cmcr.errors import InputError
 from cmcr.modality import Modality
 from cmcr.space import ConnectedSpace
 from cmcr.tiny import clips as tiny
@@ -284,7 +285,8 @@ def test_the_page_shows_queries_their_hits_and_the_truth(space, ave, tmp_path, c
     assert page.count('class="answer"') == 8
     assert page.count('aria-label="right"') == 8
     for said in (
-        f"measured over {COUNT - 1} of {COUNT} items", "What is missing", "no video or picture of it", "image → audio", "Ties count",
+        f"measured over {COUNT - 1} of {COUNT} items", "What is missing",
+        "no video or picture of it", "image → audio", "Ties count",
         "data:audio/wav", "data:image/", "Ranks of the right answers", "95 % bootstrap",
     ):  # fmt: skip
         assert said in page, said

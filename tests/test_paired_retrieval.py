@@ -7,7 +7,6 @@ import pytest
 from spaces import make_memory, make_space, texts
 
 from cmcr import metrics
-from cmcr.benchmarks import REGISTRY, load_benchmark
 from cmcr.benchmarks.paired_retrieval import Side, chance, evaluate, measured, measures, rank_owners
 from cmcr.errors import ArtifactError, InputError
 from cmcr.modality import Modality
@@ -234,10 +233,3 @@ def test_refusals(memories, tmp_path):
         evaluate(make_space(), a, TEXT, b, IMAGE)
     with pytest.raises(ArtifactError, match="was made by seer"):
         evaluate(make_space(names=("hearer",)), a, AUDIO, b, IMAGE)
-
-
-def test_the_registry():
-    assert load_benchmark("paired-retrieval") is evaluate
-    with pytest.raises(InputError, match="did you mean 'paired-retrieval'"):
-        load_benchmark("paired_retrieval")
-    assert all(callable(load_benchmark(name)) for name in REGISTRY)

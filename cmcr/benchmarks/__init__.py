@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cmcr.errors import InputError, nearest
 from cmcr.files import write_json
-
-REGISTRY = {
-    "paired-retrieval": "cmcr.benchmarks.paired_retrieval",
-    "modelnet40": "cmcr.benchmarks.modelnet40",
-    "zero-shot": "cmcr.benchmarks.zero_shot_classification",
-    "localization": "cmcr.benchmarks.localization",
-    "counterfactual": "cmcr.benchmarks.counterfactual",
-    "retention": "cmcr.benchmarks.retention",
-}
-
-
-def load_benchmark(name: str) -> Callable[..., Result]:
-    """Return the ``evaluate`` of the benchmark called ``name``.
-
-    Raises:
-        InputError: unknown; the message holds the nearest known one.
-    """
-    if name not in REGISTRY:
-        raise InputError(f"unknown benchmark {name!r}; expected {', '.join(REGISTRY)}{nearest(name, REGISTRY)}")
-    function: Callable[..., Result] = import_module(REGISTRY[name]).evaluate
-    return function
 
 
 def library_versions() -> dict[str, str]:

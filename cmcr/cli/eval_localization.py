@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cmcr import console
+from cmcr.cli.results import folder_name, present
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -186,7 +185,7 @@ def _read(data: Path, layout: str | None, split: str, listing: Path | None, out:
     from cmcr.datasets.clips import read_clips
 
     with console.progress("reading clips") as progress:
-        unpack = out / "unpacked" / _folder_name(data)
+        unpack = out / "unpacked" / folder_name(data)
         return read_clips(data, layout, unpack=unpack, split=split, listing=listing, progress=progress)
 
 
@@ -214,19 +213,11 @@ def _open(subject: str, device: str, weights: list[Path] | None, precision: Prec
 
 
 def _memories(given: Path | None, out: Path, data: Path) -> Path:
-    return (given or out / "memories") / _folder_name(data)
-
-
-def _folder_name(data: Path) -> str:
-    """Return a name that no other data set has: ids of two must not meet in one memory."""
-    where = data.resolve()
-    readable = re.sub(r"[^A-Za-z0-9]+", "-", where.stem).strip("-")[:40]
-    return f"{readable}-{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
+    return (given or out / "memories") / folder_name(data)
 
 
 def _show(result: Result, located: Sequence[Located], out: Path, page: str | None, as_json: bool, strict: bool) -> None:
     from cmcr.benchmarks.localization import records
-    from cmcr.cli.results import present
     from cmcr.files import write_atomic
 
     lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records(located)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cmcr import console
+from cmcr.cli.results import folder_name, present
 from cmcr.errors import InputError, nearest
 from cmcr.modality import Modality
 
@@ -164,7 +163,7 @@ def _of_data(
     from cmcr.datasets.clips import read_clips
     from cmcr.devices import choose_device
 
-    own = _folder_name(data)
+    own = folder_name(data)
     with console.progress("reading clips") as progress:
         clips = read_clips(data, unpack=out / "unpacked" / own, progress=progress, **reading)
     opened = Subject.open(subject, **options | {"device": choose_device(options["device"])})
@@ -173,17 +172,9 @@ def _of_data(
     return paired, opened.method
 
 
-def _folder_name(data: Path) -> str:
-    """Return a name that no other data set has: ids of two must not meet in one memory."""
-    where = data.resolve()
-    readable = re.sub(r"[^A-Za-z0-9]+", "-", where.stem).strip("-")[:40]
-    return f"{readable}-{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
-
-
 def _present(
     paired: Paired, subject: str, method: str, out: Path | None, *, html: bool, as_json: bool, strict: bool
 ) -> None:
-    from cmcr.cli.results import present
     from cmcr.files import write_atomic
 
     page = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,3 +40,10 @@ def present(result: Result, *, title: str, as_json: bool, strict: bool, out: Pat
         console.say(f"wrote {out / ('index.html' if page is not None else 'result.json')}")
     if strict and result.shortfall:
         raise typer.Exit(1)
+
+
+def folder_name(data: Path) -> str:
+    """Return a name for what is kept of a data set, which no other has: ids of two must not meet in one memory."""
+    where = data.resolve()
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", where.stem).strip("-")[:40]
+    return f"{readable}-{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
