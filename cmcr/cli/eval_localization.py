@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cmcr import console
+from cmcr.cli.options import PROTOCOL, WORK, AsJson, Device, PrecisionName, Strict, SubjectName, Weights, open_subject
 from cmcr.cli.results import folder_name, present
 
 if TYPE_CHECKING:
@@ -17,14 +18,9 @@ if TYPE_CHECKING:
 
     from cmcr.benchmarks import Result
     from cmcr.benchmarks.localization import Located
-    from cmcr.benchmarks.subject import Subject
     from cmcr.datasets.clips import Clips
-    from cmcr.devices import Precision
     from cmcr.proposals import Proposals
 
-_PROTOCOL, _WORK = "What the protocol leaves open", "How the work is done"
-
-_Subject = Annotated[str, typer.Argument(help="A space folder, or an encoder.", show_default=False)]
 _Data = Annotated[
     Path, typer.Option(help="VGG-SS or Flickr-SoundNet: the folder of annotations and media.", show_default=False)
 ]
@@ -39,48 +35,39 @@ _Proposals = Annotated[
     typer.Option(
         help="Where to look: grid (100 windows), fine-grid (324), selective-search (OpenCV), or a JSON file that gives "
         "each picture's id a list of boxes, x0 y0 x1 y1 in fractions.",
-        rich_help_panel=_PROTOCOL,
+        rich_help_panel=PROTOCOL,
     ),
 ]
 _Limit = Annotated[
-    int, typer.Option(min=1, help="Boxes kept of a selective search, the largest.", rich_help_panel=_PROTOCOL)
+    int, typer.Option(min=1, help="Boxes kept of a selective search, the largest.", rich_help_panel=PROTOCOL)
 ]
 _Map = Annotated[
     Literal["box", "heat"],
     typer.Option(
         "--map",
         help="The answer: the best box, or the upper half of the map of mean cosines, as the field's tables have it.",
-        rich_help_panel=_PROTOCOL,
+        rich_help_panel=PROTOCOL,
     ),
 ]
 _ImageEncoder = Annotated[
     str | None,
-    typer.Option(help="Embeds the pictures. (default: the space's first that can)", rich_help_panel=_PROTOCOL),
+    typer.Option(help="Embeds the pictures. (default: the space's first that can)", rich_help_panel=PROTOCOL),
 ]
 _AudioEncoder = Annotated[
-    str | None, typer.Option(help="Embeds the sounds. (default: the space's first that can)", rich_help_panel=_PROTOCOL)
+    str | None, typer.Option(help="Embeds the sounds. (default: the space's first that can)", rich_help_panel=PROTOCOL)
 ]
 _Memories = Annotated[
     Path | None,
     typer.Option(
         help="Folder for vectors and found boxes; one for both commands does nothing twice. (default: in --out)",
-        rich_help_panel=_WORK,
+        rich_help_panel=WORK,
     ),
 ]
 _Html = Annotated[bool, typer.Option("--html", help="Also write index.html: pictures with what is true and answered.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-_Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 when clips are missing.")]
-_Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WORK)]
-_Weights = Annotated[
-    list[Path] | None, typer.Option(help="Encoders' weights: files, or folders that hold them.", rich_help_panel=_WORK)
-]
-_Precision = Annotated[
-    Literal["fp32", "bf16", "fp16"], typer.Option(help="Of the encoders' matrix products.", rich_help_panel=_WORK)
-]
 
 
 def localization(
-    subject: _Subject,
+    subject: SubjectName,
     data: _Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results and vectors.")] = Path(
         "results/localization"
@@ -93,11 +80,11 @@ def localization(
     image_encoder: _ImageEncoder = None,
     audio_encoder: _AudioEncoder = None,
     html: _Html = False,
-    as_json: _Json = False,
-    strict: _Strict = False,
-    device: _Device = "auto",
-    weights: _Weights = None,
-    precision: _Precision = "fp32",
+    as_json: AsJson = False,
+    strict: Strict = False,
+    device: Device = "auto",
+    weights: Weights = None,
+    precision: PrecisionName = "fp32",
     memories: _Memories = None,
 ) -> None:
     """Sound source localisation: which part of its picture sounds? cIoU@0.5 and AUC on VGG-SS or Flickr-SoundNet.
@@ -109,7 +96,7 @@ def localization(
 
     chosen = Choices(_opened(proposals, limit, memories or out), shape, "best", image_encoder, audio_encoder)
     clips = _read(data, layout, split, None, out)
-    opened = _open(subject, device, weights, precision)
+    opened = open_subject(subject, device, weights, precision)
     with console.progress("looking") as progress:
         done = evaluate(opened, clips, chosen, folder=_memories(memories, out, data), progress=progress)
     page = None
@@ -122,7 +109,7 @@ def localization(
 
 
 def counterfactual(
-    subject: _Subject,
+    subject: SubjectName,
     data: _Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results and vectors.")] = Path(
         "results/counterfactual"
@@ -140,17 +127,17 @@ def counterfactual(
         Literal["best", "top-quarter"],
         typer.Option(
             help="That something sounds: the best cosine, or as SLAVC the mean over the greatest quarter of the map.",
-            rich_help_panel=_PROTOCOL,
+            rich_help_panel=PROTOCOL,
         ),
     ] = "best",
     image_encoder: _ImageEncoder = None,
     audio_encoder: _AudioEncoder = None,
     html: _Html = False,
-    as_json: _Json = False,
-    strict: _Strict = False,
-    device: _Device = "auto",
-    weights: _Weights = None,
-    precision: _Precision = "fp32",
+    as_json: AsJson = False,
+    strict: Strict = False,
+    device: Device = "auto",
+    weights: Weights = None,
+    precision: PrecisionName = "fp32",
     memories: _Memories = None,
 ) -> None:
     """Counterfactual recognition: is what sounds in the picture at all? AP, max-F1, LocAcc on the Extended lists.
@@ -163,7 +150,7 @@ def counterfactual(
 
     chosen = Choices(_opened(proposals, limit, memories or out), shape, confidence, image_encoder, audio_encoder)
     clips = _read(data, layout, split, listing or _found_list(data), out)
-    opened = _open(subject, device, weights, precision)
+    opened = open_subject(subject, device, weights, precision)
     with console.progress("looking") as progress:
         done = evaluate(opened, clips, chosen, folder=_memories(memories, out, data), progress=progress)
     page = None
@@ -203,13 +190,6 @@ def _found_list(data: Path) -> Path:
         looked = f"{data}: {len(found)} lists named *_test_plus_silent.csv in it, its metadata/ and data/"
         raise InputError(f"{looked}; give the one to use with --list FILE")
     return found[0]
-
-
-def _open(subject: str, device: str, weights: list[Path] | None, precision: Precision) -> Subject:
-    from cmcr.benchmarks.subject import Subject
-    from cmcr.devices import choose_device
-
-    return Subject.open(subject, device=choose_device(device), weights=weights or (), precision=precision)
 
 
 def _memories(given: Path | None, out: Path, data: Path) -> Path:

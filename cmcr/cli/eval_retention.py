@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cmcr import console
+from cmcr.cli.options import AsJson, Device, PrecisionName, Strict, Weights
 from cmcr.errors import nearest
 from cmcr.modality import Modality
 
@@ -45,15 +46,11 @@ def retention(
         "results/retention"
     ),
     html: Annotated[bool, typer.Option("--html", help="Also write index.html.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when items are missing.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[
-        Literal["fp32", "bf16", "fp16"], typer.Option(help="Of the encoders' matrix products.")
-    ] = "fp32",
-    weights: Annotated[
-        list[Path] | None, typer.Option(help="Encoders' weights: files, or folders that hold them.")
-    ] = None,
+    as_json: AsJson = False,
+    strict: Strict = False,
+    device: Device = "auto",
+    precision: PrecisionName = "fp32",
+    weights: Weights = None,
 ) -> None:
     """What connecting costs each source space: its own retrieval, classification and geometry, before and after.
 
@@ -109,7 +106,7 @@ def compare(
         "results/compare"
     ),
     html: Annotated[bool, typer.Option("--html", help="Also write index.html.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when results are not comparable.")] = False,
 ) -> None:
     """Set methods, recipes and seeds side by side: mean and deviation, and a paired test where spaces are given.

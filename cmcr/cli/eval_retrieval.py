@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cmcr import console
+from cmcr.cli.options import AsJson, Device, PrecisionName, SubjectName, Weights
 from cmcr.cli.results import folder_name, present
 from cmcr.errors import InputError, nearest
 from cmcr.modality import Modality
@@ -20,12 +21,11 @@ if TYPE_CHECKING:
 
 _MEMORIES = "Two memories"
 _DATA = "A data set"
-_WORK = "How the work is done"
 _OUT = Path("results/retrieval")
 
 
 def retrieval(
-    subject: Annotated[str, typer.Argument(help="A space folder, or an encoder.", show_default=False)],
+    subject: SubjectName,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -81,16 +81,11 @@ def retrieval(
     html: Annotated[
         bool, typer.Option("--html", help="Also write index.html: queries, their hits, the ranks.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when pairs are missing.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WORK)] = "auto",
-    weights: Annotated[
-        list[Path] | None,
-        typer.Option(help="Encoders' weights: files, or folders that hold them.", rich_help_panel=_WORK),
-    ] = None,
-    precision: Annotated[
-        Literal["fp32", "bf16", "fp16"], typer.Option(help="Of the encoders' matrix products.", rich_help_panel=_WORK)
-    ] = "fp32",
+    device: Device = "auto",
+    weights: Weights = None,
+    precision: PrecisionName = "fp32",
 ) -> None:
     """Retrieval over pairs, both ways: a picture for its sound and a sound for its picture, or any other two.
 

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cmcr import console
+from cmcr.cli.options import PROTOCOL, AsJson, Device, PrecisionName, Strict, SubjectName, Weights, open_subject
 from cmcr.cli.results import present
 
 if TYPE_CHECKING:
-    from cmcr.benchmarks.subject import Subject
     from cmcr.benchmarks.zero_shot_classification import Classification, Outcome
     from cmcr.zero_shot import Order, Templates
 
-_DATA, _PROTOCOL, _WORK = "The data set", "What the protocol leaves open", "How the work is done"
+_DATA = "The data set"
 
-_Subject = Annotated[str, typer.Argument(help="A space folder, or an encoder.", show_default=False)]
 _Data = Annotated[Path, typer.Option(help="Its folder, or a .dat, .h5 or manifest file.", show_default=False)]
 _Layout = Annotated[
     str | None,
@@ -35,47 +34,38 @@ _Names = Annotated[
 ]
 _Labels = Annotated[
     Path | None,
-    typer.Option(help="What the classes are called: lines, or JSON as ULIP's labels.json.", rich_help_panel=_PROTOCOL),
+    typer.Option(help="What the classes are called: lines, or JSON as ULIP's labels.json.", rich_help_panel=PROTOCOL),
 ]
 _TemplateSet = Annotated[
     str | None,
-    typer.Option(help="Which list of a JSON file. (default: the one named after the data)", rich_help_panel=_PROTOCOL),
+    typer.Option(help="Which list of a JSON file. (default: the one named after the data)", rich_help_panel=PROTOCOL),
 ]
 _Order = Annotated[
     Literal["both", "project-first", "average-first"],
-    typer.Option(help="Whether phrases are projected or averaged first.", rich_help_panel=_PROTOCOL),
+    typer.Option(help="Whether phrases are projected or averaged first.", rich_help_panel=PROTOCOL),
 ]
 _Up = Annotated[
     Literal["y", "z"] | None,
     typer.Option(
         help="The axis that points up in the clouds. (default: z for Princeton's meshes, else as the encoder expects)",
-        rich_help_panel=_PROTOCOL,
+        rich_help_panel=PROTOCOL,
     ),
 ]
 _Encoder = Annotated[
     str | None,
-    typer.Option(help="Embeds the items. (default: the space's first that can)", rich_help_panel=_PROTOCOL),
+    typer.Option(help="Embeds the items. (default: the space's first that can)", rich_help_panel=PROTOCOL),
 ]
 _TextEncoder = Annotated[
     str | None,
-    typer.Option(help="Embeds the phrases. (default: the space's first that can)", rich_help_panel=_PROTOCOL),
+    typer.Option(help="Embeds the phrases. (default: the space's first that can)", rich_help_panel=PROTOCOL),
 ]
 _Ladder = Annotated[bool, typer.Option("--ladder", help="Also ask the items' encoder alone, with its own text tower.")]
 _PerClass = Annotated[bool, typer.Option("--per-class", help="Also print the accuracy of each class.")]
 _Html = Annotated[bool, typer.Option("--html", help="Also write index.html, with the confusion matrix.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-_Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 when items are missing.")]
-_Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WORK)]
-_Weights = Annotated[
-    list[Path] | None, typer.Option(help="Encoders' weights: a file, or a folder.", rich_help_panel=_WORK)
-]
-_Precision = Annotated[
-    Literal["fp32", "bf16", "fp16"], typer.Option(help="Of the encoders' matrix products.", rich_help_panel=_WORK)
-]
 
 
 def modelnet40(
-    subject: _Subject,
+    subject: SubjectName,
     data: _Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="Results, memories and unpacked clouds.")] = Path(
         "results/modelnet40"
@@ -84,13 +74,13 @@ def modelnet40(
     split: _Split = None,
     names: _Names = None,
     points: Annotated[
-        int, typer.Option(min=0, help="Farthest points kept of each cloud; 0: as it is.", rich_help_panel=_PROTOCOL)
+        int, typer.Option(min=0, help="Farthest points kept of each cloud; 0: as it is.", rich_help_panel=PROTOCOL)
     ] = 8192,
     up: _Up = None,
     templates: Annotated[
         str,
         typer.Option(
-            help="imagenet (open_clip's), plain, or a file: lines, or JSON as ULIP's.", rich_help_panel=_PROTOCOL
+            help="imagenet (open_clip's), plain, or a file: lines, or JSON as ULIP's.", rich_help_panel=PROTOCOL
         ),
     ] = "imagenet",
     template_set: _TemplateSet = None,
@@ -101,11 +91,11 @@ def modelnet40(
     ladder: _Ladder = False,
     per_class: _PerClass = False,
     html: _Html = False,
-    as_json: _Json = False,
-    strict: _Strict = False,
-    device: _Device = "auto",
-    weights: _Weights = None,
-    precision: _Precision = "fp32",
+    as_json: AsJson = False,
+    strict: Strict = False,
+    device: Device = "auto",
+    weights: Weights = None,
+    precision: PrecisionName = "fp32",
 ) -> None:
     """Zero-shot classification of ModelNet40's shapes, as ULIP measures it: top-1, top-3, top-5 and each class.
 
@@ -115,7 +105,7 @@ def modelnet40(
     from cmcr.zero_shot import load_templates
 
     phrases = load_templates(templates, NAME, template_set)
-    opened = _open(subject, device, weights, precision)
+    opened = open_subject(subject, device, weights, precision)
     with console.progress("point clouds") as progress:
         outcome = evaluate(
             opened,
@@ -138,7 +128,7 @@ def modelnet40(
 
 
 def zero_shot(
-    subject: _Subject,
+    subject: SubjectName,
     data: _Data,
     modality: Annotated[
         Literal["image", "audio", "point_cloud"] | None,
@@ -151,7 +141,7 @@ def zero_shot(
     split: _Split = None,
     names: _Names = None,
     points: Annotated[
-        int, typer.Option(min=0, help="Farthest points kept of each cloud; 0: as it is.", rich_help_panel=_PROTOCOL)
+        int, typer.Option(min=0, help="Farthest points kept of each cloud; 0: as it is.", rich_help_panel=PROTOCOL)
     ] = 0,
     up: _Up = None,
     templates: Annotated[
@@ -159,7 +149,7 @@ def zero_shot(
         typer.Option(
             help="imagenet (open_clip's), sound, plain, or a file: lines, or JSON as ULIP's. "
             "(default: sound for sounds, else imagenet)",
-            rich_help_panel=_PROTOCOL,
+            rich_help_panel=PROTOCOL,
         ),
     ] = None,
     template_set: _TemplateSet = None,
@@ -170,11 +160,11 @@ def zero_shot(
     ladder: _Ladder = False,
     per_class: _PerClass = False,
     html: _Html = False,
-    as_json: _Json = False,
-    strict: _Strict = False,
-    device: _Device = "auto",
-    weights: _Weights = None,
-    precision: _Precision = "fp32",
+    as_json: AsJson = False,
+    strict: Strict = False,
+    device: Device = "auto",
+    weights: Weights = None,
+    precision: PrecisionName = "fp32",
 ) -> None:
     """Zero-shot classification of any labelled images, sounds or point clouds: a folder a class, ESC-50, a manifest.
 
@@ -186,7 +176,7 @@ def zero_shot(
     from cmcr.modality import Modality
     from cmcr.zero_shot import class_labels
 
-    opened = _open(subject, device, weights, precision)
+    opened = open_subject(subject, device, weights, precision)
     read = read_labelled(
         data,
         unpack=out / "unpacked",
@@ -218,13 +208,6 @@ def zero_shot(
             progress=progress,
         )
     _show(with_own_sampling(outcome), f"{read.name} zero-shot: {subject}", out, per_class, html, as_json, strict)
-
-
-def _open(subject: str, device: str, weights: list[Path] | None, precision: Literal["fp32", "bf16", "fp16"]) -> Subject:
-    from cmcr.benchmarks.subject import Subject
-    from cmcr.devices import choose_device
-
-    return Subject.open(subject, device=choose_device(device), weights=weights or (), precision=precision)
 
 
 def _templates(source: str, data: str, key: str | None) -> Templates:

@@ -1,0 +1,35 @@
+"""Options that every ``cmcr eval`` shares, and what they open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from cmcr.benchmarks.subject import Subject
+
+PROTOCOL, WORK = "What the protocol leaves open", "How the work is done"
+"""Panels of the help."""
+
+SubjectName = Annotated[str, typer.Argument(help="A space folder, or an encoder.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 when items are missing.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=WORK)]
+Weights = Annotated[
+    list[Path] | None, typer.Option(help="Encoders' weights: files, or folders that hold them.", rich_help_panel=WORK)
+]
+PrecisionName = Annotated[
+    Literal["fp32", "bf16", "fp16"], typer.Option(help="Of the encoders' matrix products.", rich_help_panel=WORK)
+]
+
+
+def open_subject(
+    name: str, device: str, weights: list[Path] | None, precision: Literal["fp32", "bf16", "fp16"]
+) -> Subject:
+    """Open what is evaluated, a space or a bare encoder, with the options above."""
+    from cmcr.benchmarks.subject import Subject
+    from cmcr.devices import choose_device
+
+    return Subject.open(name, device=choose_device(device), weights=weights or (), precision=precision)
