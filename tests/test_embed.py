@@ -404,3 +404,12 @@ def test_clouds_with_another_axis_up_get_the_same_vector_once_it_is_said(tmp_pat
 def test_up_is_for_point_clouds(tmp_path, fake_encoder, write_files):
     with pytest.raises(InputError, match="--up z is for point clouds; these items are image"):
         read_items(str(write_files("photos", "image", 1)), None, fake_encoder().modalities, up="z")
+
+
+def test_threads_change_places_quickly_while_it_runs_and_as_before_afterwards(tmp_path, fake_encoder):
+    encoder, before, seen = fake_encoder(), sys.getswitchinterval(), []
+    encode = encoder.encode
+    encoder.encode = lambda *given: seen.append(sys.getswitchinterval()) or encode(*given)
+    (tmp_path / "t.txt").write_text("a\nb\n")
+    run(encoder, tmp_path / "t.txt", tmp_path / "mem")
+    assert seen[0] < 0.001 < before == sys.getswitchinterval()
