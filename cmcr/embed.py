@@ -128,13 +128,13 @@ def embed(
 
 @contextlib.contextmanager
 def _quick_switches() -> Iterator[None]:
-    """Let threads change places after half a millisecond, not five.
+    """Let threads change places after a tenth of a millisecond, not five.
 
     The encoder calls many short operations and needs the interpreter again after each; beside decoding threads that
     keep it for five milliseconds it would mostly wait.
     """
     before = sys.getswitchinterval()
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(0.0001)
     try:
         yield
     finally:
