@@ -172,6 +172,13 @@ def test_damaged_content_is_an_item_error(encoder, damage):
             encoder.prepare(item(modality, 1, suffix), broken)
 
 
+def test_what_is_no_text_is_an_item_error(encoder):
+    for data, reason in ((b"a\xff", "not UTF-8 at byte 1"), (b" \n", "empty text")):
+        if TEXT in encoder.modalities:
+            with pytest.raises(ItemError, match=reason):
+                encoder.prepare(item(TEXT, 0, ""), data)
+
+
 def test_it_runs_in_lower_precision(encoder, weights):
     lower = load_encoder(encoder.name, weights=[weights], precision="bf16")
     assert lower.fingerprint == encoder.fingerprint

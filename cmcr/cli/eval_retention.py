@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cmcr import console
-from cmcr.cli.options import AsJson, Device, PrecisionName, Strict, Weights
+from cmcr.cli.options import AsJson, Device, PrecisionName, Strict, Weights, open_subject
 from cmcr.errors import nearest
 from cmcr.modality import Modality
 
@@ -63,15 +63,13 @@ def retention(
         raise typer.BadParameter("needs --labels", param_hint="--template" if template else "--label-field")
     from cmcr.benchmarks.retention import evaluate
     from cmcr.benchmarks.source_pairs import pair_of_memories, pairs_of_manifest
-    from cmcr.benchmarks.subject import Subject
     from cmcr.cli.results import present
-    from cmcr.devices import choose_device
     from cmcr.labels import read_labels
     from cmcr.memory import Memory
     from cmcr.pages.retention import retention_page
 
     known = None if labels is None else read_labels(labels, label_field)
-    opened = Subject.open(subject, device=choose_device(device), weights=weights or (), precision=precision)
+    opened = open_subject(subject, device, weights, precision)
     if data is not None:
         with console.progress("embed") as progress:
             found = pairs_of_manifest(opened, data, out / "memories", progress)

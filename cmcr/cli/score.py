@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from cmcr import console
+from cmcr.cli.options import open_subject
 
 
 def score(
@@ -45,11 +46,9 @@ def score(
         raise typer.BadParameter("one item alone; expected A B, or A... --with B", param_hint="A...")
     if not temperature > 0:
         raise typer.BadParameter(f"{temperature}; expected a number above 0", param_hint="--temperature")
-    from cmcr.benchmarks.subject import Subject
-    from cmcr.devices import choose_device
     from cmcr.score import score as scored
 
-    subject = Subject.open(space, device=choose_device(device), weights=weights or (), precision=precision)
+    subject = open_subject(space, device, weights, precision)
     found = scored(subject, rows, columns, temperature=temperature, encoder=encoder, up=up)
     if as_json:
         numbers = {"cosines": found.cosines.tolist(), "softmax": found.softmax.tolist()}

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cmcr.errors import ItemError
 from cmcr.inputs import Item, Up
 from cmcr.modality import Modality
 
@@ -64,3 +65,18 @@ def upright(points: np.ndarray, given: Up | None, expected: Up) -> np.ndarray:
         return points
     x, y, z = points.T
     return np.stack((x, z, -y) if given == "z" else (x, -z, y), axis=1)
+
+
+def text_of(data: bytes) -> str:
+    """Return an item's text.
+
+    Raises:
+        ItemError: not UTF-8, or nothing but space.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise ItemError(f"not UTF-8 at byte {error.start}") from None
+    if not text.strip():
+        raise ItemError("empty text")
+    return text

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from cmcr.devices import Precision, inference
 from cmcr.encoders import clap_audio, clap_text
-from cmcr.errors import ArtifactError, ItemError
+from cmcr.encoders.base import text_of
+from cmcr.errors import ArtifactError
 from cmcr.inputs import Item
 from cmcr.media import read_audio
 from cmcr.modality import Modality
@@ -142,12 +143,7 @@ class ClapEncoder(abc.ABC):
         """
         if item.modality is Modality.AUDIO:
             return self._features(clap_audio.quantise(read_audio(data, clap_audio.RATE)))
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            raise ItemError(f"not UTF-8 at byte {error.start}") from None
-        if not text.strip():
-            raise ItemError("empty text")
+        text = text_of(data)
         return self._tokens(text)
 
     def encode(self, modality: Modality, prepared: Sequence[np.ndarray]) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cmcr.devices import Precision, inference
+from cmcr.encoders.base import text_of
 from cmcr.encoders.hub import patient_hub
 from cmcr.encoders.weights import SUFFIXES, find_weights, fingerprint, look_for, weights_folder
 from cmcr.errors import ArtifactError, CmcrError, InputError, MissingExtraError, nearest
@@ -79,7 +80,7 @@ class OpenClipEncoder:
         """Decode a picture into pixels, or a text into tokens; see ``Encoder.prepare``."""
         if item.modality is Modality.IMAGE:
             return self._picture(read_image(data))
-        return self._tokens([data.decode()])[0]
+        return self._tokens([text_of(data)])[0]
 
     def encode(self, modality: Modality, prepared: Sequence[Any]) -> np.ndarray:
         """Embed what ``prepare`` returned; see ``Encoder.encode``."""

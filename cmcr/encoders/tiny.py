@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch.nn import functional
 
 from cmcr.devices import Precision, inference
-from cmcr.encoders.base import upright
+from cmcr.encoders.base import text_of, upright
 from cmcr.errors import ArtifactError, ItemError
 from cmcr.inputs import Item
 from cmcr.media import read_audio, read_image, read_point_cloud
@@ -87,12 +87,7 @@ class TinyEncoder:
         return prepare.patches(points)
 
     def _text(self, data: bytes) -> np.ndarray:
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            raise ItemError(f"not UTF-8 at byte {error.start}") from None
-        if not text.strip():
-            raise ItemError("empty text")
+        text = text_of(data)
         bag = prepare.bag(TOKENS[self.name](text), self._row_of)
         if not bag.any():
             raise ItemError(f"no word that {self.name} knows: {' '.join(text.split())[:60]!r}")

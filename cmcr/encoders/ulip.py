@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cmcr.devices import Precision, inference
-from cmcr.encoders.base import upright
+from cmcr.encoders.base import text_of, upright
 from cmcr.encoders.bpe import bpe_tokenizer
 from cmcr.encoders.point_bert import GROUP_SIZE, Block, PointBert, Sizes, attend, block_count, group_points, shape_of
 from cmcr.encoders.weights import fill, find_weights, fingerprint, read_state
@@ -285,12 +285,7 @@ class UlipEncoder:
         return group_points(xyz.astype(np.float32))
 
     def _tokens(self, data: bytes) -> np.ndarray:
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            raise ItemError(f"not UTF-8 at byte {error.start}") from None
-        if not text.strip():
-            raise ItemError("empty text")
+        text = text_of(data)
         return bpe_tokenizer("text of ULIP")(text, cast(TextTower, self._towers[Modality.TEXT]).length)
 
     def encode(self, modality: Modality, prepared: Sequence[Any]) -> np.ndarray:
