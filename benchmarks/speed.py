@@ -162,10 +162,14 @@ def embedding(folder: Path) -> Iterator[Row]:
     world.write_clouds(folder / "clouds", scenes, 0)
     write_photos(folder / "photos", 128)
     save_clip(folder / "ViT-B-32-quickgelu-openai.pt")
+    for name, count in (("texts", 4000), ("captions", 256)):
+        (folder / f"{name}.txt").write_text("".join(f"a picture of thing {n} and {7 * n}\n" for n in range(count)))
     yield pipeline(folder, "tiny-clip", "images", Modality.IMAGE)
     yield pipeline(folder, "tiny-clap", "sounds", Modality.AUDIO)
     yield pipeline(folder, "tiny-ulip", "clouds", Modality.POINT_CLOUD)
+    yield pipeline(folder, "tiny-clip", "texts.txt", Modality.TEXT)
     yield pipeline(folder, "clip", "photos", Modality.IMAGE)
+    yield pipeline(folder, "clip", "captions.txt", Modality.TEXT)
 
 
 def write_photos(folder: Path, count: int) -> None:

@@ -46,6 +46,8 @@ class ConnectConfig:
         ridge: Ridge of ``linear`` relative to the mean eigenvalue; 0 picks it on the held-out overlap.
         route_tau: Temperature of ``route``.
         route_top_k: Overlap rows a vector is routed through; 0 for all.
+        precision: ``bf16`` or ``fp32`` matrix products in pairing and training (sums and weights stay float32);
+            ``auto``: bf16 where the hardware has it.
         seed: Seed of split, initialisation, order and noise.
     """
 
@@ -76,6 +78,7 @@ class ConnectConfig:
     ridge: float = 0.0
     route_tau: float = 0.05
     route_top_k: int = 0
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cmcr import baselines, training
 from cmcr.config import ConnectConfig
+from cmcr.devices import choose_products
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import locked, write_atomic, write_json
 from cmcr.hooks import Log, Progress, silent, unlogged
@@ -22,8 +23,10 @@ from cmcr.metrics import modality_gap, ranks, recall_at
 from cmcr.modality import Modality
 from cmcr.pairing import Overlap, Pairs, Rows, Side, build_pairs, join, outer_modality
 from cmcr.projector import Projector
+from cmcr.ranks import ALONE, Ranks
 from cmcr.space import ConnectedSpace, SpaceEncoder
 
+CHECKPOINT = "checkpoint.safetensors"
 SAMPLE = 2048
 """At most this many rows enter a validation measure: the gallery of its recalls."""
 
@@ -59,6 +62,7 @@ def connect(
     run: str | Path | None = None,
     overwrite: bool = False,
     device: str = "cpu",
+    ranks: Ranks = ALONE,
     progress: Progress = silent,
     log: Log = unlogged,
 ) -> Connection:
@@ -76,6 +80,7 @@ def connect(
             with the same recipe goes on where a stopped run was.
         overwrite: Drop a run or space of another recipe at the same place.
         device: Where to pair and train.
+        ranks: This process among those that train together; it must be rank 0, the others call ``follow``.
         progress: Called as work proceeds.
         log: Called with each epoch's record.
 
@@ -84,22 +89,25 @@ def connect(
         ArtifactError: a damaged memory, or a run of another recipe in the way.
     """
     config = config or ConnectConfig()
+    config = config.replace(precision=choose_products(device, config.precision))
     a, b = (m if isinstance(m, Memory) else Memory.open(m) for m in (memory_a, memory_b))
     if a.encoder.name == b.encoder.name:
         raise InputError(f"both memories are of {a.encoder.name}; connecting needs two encoders")
     overlap = join(a, b, via)
     recalls = config.pairing != "none"
     out = Path(out)
-    folder = Path(run) if run is not None else out.with_name(out.name + ".run")
+    folder = _run_folder(out, run)
     sides = [
         Side(memory, overlap.modality, rows, outer_modality(memory, overlap.modality, wanted) if recalls else None)
         for memory, rows, wanted in ((a, overlap.rows_a, outer_a), (b, overlap.rows_b, outer_b))
     ]
+    if config.method == "c-mcr":  # a batch that cannot be is refused before hours of pairing
+        training.batch_size_for(config, len(split(len(overlap.rows_a), config)[0]), ranks.size)
     resolved = {"recipe": config.to_dict(), "memories": [_identity(side) for side in sides]}
     with locked(folder):
         _claim(folder, out, resolved, overwrite)
-        pairs = build_pairs(sides[0], sides[1], folder / "pairs", config.tau_memory, config.top_k, device, progress)
-        bench = Bench(pairs, sides, config, device)
+        bench = _bench(sides, folder, config, device, ranks, progress)
+        ranks.let_go()
         fitted = _METHODS[config.method](bench, folder, progress, log)
         space = ConnectedSpace(
             {side.memory.encoder.name: _entry(side.memory) for side in sides},
@@ -107,11 +115,41 @@ def connect(
             overlap.modality,
             config.method,
             config.to_dict() | {"batch_size": fitted.batch_size},
-            fitted.metrics | {"overlap_rows": len(pairs)},
+            fitted.metrics | {"overlap_rows": len(overlap.rows_a)},
         )
         space.save(out)
     rows = (len(bench.train), len(bench.held))
     return Connection(space, overlap, rows, fitted.batch_size, fitted.notes)
+
+
+def follow(
+    out: str | Path, config: ConnectConfig, ranks: Ranks, *, run: str | Path | None = None, device: str = "cpu"
+) -> None:
+    """Train along with ``connect``, which rank 0 calls: what every other rank does; it writes and prints nothing.
+
+    Raises:
+        ArtifactError: this rank does not see the pairs that rank 0 made.
+    """
+    ranks.wait()
+    if config.method != "c-mcr":
+        return
+    folder = _run_folder(Path(out), run)
+    parts = (
+        ("overlap_a", "overlap_b") if config.pairing == "none" else ("overlap_a", "overlap_b", "pseudo_a", "pseudo_b")
+    )
+    try:
+        pairs = Pairs(*(np.load(folder / "pairs" / f"{part}.npy", mmap_mode="r") for part in parts))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{folder}: rank {ranks.rank} cannot read the pairs; put the run where all see it"
+        ) from error
+    checkpoint = folder / CHECKPOINT
+    train, _ = split(len(pairs), config)
+    training.fit(pairs, train, config, lambda *projectors: {}, checkpoint=checkpoint, device=device, ranks=ranks)
+
+
+def _run_folder(out: Path, run: str | Path | None) -> Path:
+    return Path(run) if run is not None else out.with_name(out.name + ".run")
 
 
 @dataclass(frozen=True)
@@ -130,11 +168,18 @@ class Bench:
     No measure uses a pair of outer modalities, so any of them may choose a model.
     """
 
-    def __init__(self, pairs: Pairs, sides: list[Side], config: ConnectConfig, device: str = "cpu") -> None:
-        self.pairs, self.sides, self.config, self.device = pairs, sides, config, device
+    def __init__(
+        self,
+        pairs: Pairs,
+        sample: Rows | None,
+        sides: list[Side],
+        config: ConnectConfig,
+        device: str = "cpu",
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.pairs, self.sides, self.config, self.device, self.ranks = pairs, sides, config, device, ranks
         self.train, self.held = split(len(pairs), config)
-        sample = self.held[:SAMPLE]
-        self.rows = pairs.take(sample, device)
+        self.rows = sample or pairs.take(self.held[:SAMPLE], device)
         self.outer = [None if side.outer is None else _sample(side.memory, side.outer).to(device) for side in sides]
 
     def measure(self, f_a: Projector, f_b: Projector) -> dict[str, float]:
@@ -160,6 +205,24 @@ class Bench:
         return measured | {"selection": (measured["overlap_r1"] + measured["pseudo_r1"]) / 2}
 
 
+def _bench(
+    sides: list[Side], folder: Path, config: ConnectConfig, device: str, ranks: Ranks, progress: Progress
+) -> Bench:
+    """Build the pairs. Only C-MCR and ``on pseudo`` train on what is recalled; else it is only for what is measured."""
+
+    def build(sides: list[Side], name: str) -> Pairs:
+        return build_pairs(
+            sides[0], sides[1], folder / name, config.tau_memory, config.top_k, device, config.precision, progress
+        )
+
+    if config.method == "c-mcr" or (config.method == "linear" and config.on == "pseudo"):
+        return Bench(build(sides, "pairs"), None, sides, config, device, ranks)
+    pairs = build([replace(side, outer=None) for side in sides], "pairs")
+    sample = split(len(pairs), config)[1][:SAMPLE]
+    measured = build([replace(side, rows=side.rows[sample]) for side in sides], "held-out")
+    return Bench(pairs, measured.take(np.arange(len(measured)), device), sides, config, device, ranks)
+
+
 def split(rows: int, config: ConnectConfig) -> tuple[np.ndarray, np.ndarray]:
     """Return (training, held-out) row numbers; at least 1 row is held out and 1 trained on."""
     order = np.random.default_rng([config.seed, 1 << 20]).permutation(rows)
@@ -169,7 +232,7 @@ def split(rows: int, config: ConnectConfig) -> tuple[np.ndarray, np.ndarray]:
 
 def _c_mcr(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
     config, history = bench.config, folder / "metrics.jsonl"
-    size = training.batch_size_for(config, len(bench.train))
+    size = training.batch_size_for(config, len(bench.train), bench.ranks.size)
     records: list[dict[str, Any]] = []
 
     def record(values: dict[str, Any], step: int) -> None:
@@ -182,8 +245,9 @@ def _c_mcr(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
         bench.train,
         config,
         bench.measure,
-        checkpoint=folder / "checkpoint.safetensors",
+        checkpoint=folder / CHECKPOINT,
         device=bench.device,
+        ranks=bench.ranks,
         progress=progress,
         log=record,
     )
@@ -305,13 +369,13 @@ def _claim(folder: Path, out: Path, resolved: dict[str, Any], overwrite: bool) -
         if found == json.loads(json.dumps(resolved)):
             return
         # A run that failed before its first epoch has nothing to lose: correcting a flag must not need --overwrite.
-        begun = (folder / "checkpoint.safetensors").exists() or (out / "config.json").exists()
+        begun = (folder / CHECKPOINT).exists() or (out / "config.json").exists()
         if begun and not overwrite:
             raise ArtifactError(
                 f"{folder} is a run of {_difference(found, resolved)}; choose another folder or add --overwrite"
             )
         # The pairs stay: each names what it was made from, and is made anew if that differs.
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
         (folder / "metrics.jsonl").unlink(missing_ok=True)
     write_json(path, resolved)
 

@@ -9,6 +9,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from cmcr.devices import tile_rows
+from cmcr.ranks import ALONE, Ranks
+
+HEADROOM = 40.0
+"""Logits may exceed their shift by this much."""
+
 Blocks = Callable[[], Iterable[np.ndarray]]
 """Yields the memory's rows in order, (n, D) float32 unit vectors a block; called once per block of queries."""
 
@@ -16,7 +22,8 @@ Blocks = Callable[[], Iterable[np.ndarray]]
 def recall(queries: Tensor, blocks: Blocks, tau: float) -> Tensor:
     """Return softmax(q K^T / tau) K over the whole memory K, streamed (C-MCR, inter-modality consistency).
 
-    A running maximum and sum (log-sum-exp) make the result that of the full softmax, whatever the blocks.
+    Sums of shifted exponentials make the result that of the full softmax, whatever the blocks. Memory beyond the
+    queries is that of a block and a tile.
 
     Args:
         queries: (Q, D) unit vectors of the memory's own space.
@@ -26,51 +33,64 @@ def recall(queries: Tensor, blocks: Blocks, tau: float) -> Tensor:
     Returns:
         (Q, D) weighted means, norm at most 1.
     """
-    top = queries.new_full((len(queries), 1), float("-inf"))
-    total = torch.zeros_like(top)
-    mean = torch.zeros_like(queries)
+    parts = [_Recalled(part, tau) for part in queries.split(tile_rows(queries.device.type))]
     for block in blocks():
         keys = torch.as_tensor(block, device=queries.device)
-        logits = queries @ keys.T / tau
-        higher = torch.maximum(top, logits.amax(dim=1, keepdim=True))
-        weights = (logits - higher).exp_()
-        shrink = (top - higher).exp_()
-        total = total * shrink + weights.sum(dim=1, keepdim=True)
-        mean = mean * shrink + weights @ keys
-        top = higher
-    return mean / total
+        for part in parts:
+            part.add(keys)
+    return torch.cat([part.mean / part.total for part in parts])
 
 
-def recall_top_k(queries: Tensor, blocks: Blocks, tau: float, k: int) -> Tensor:
-    """Return the softmax-weighted mean of only the ``k`` memory rows nearest to each query, (Q, D).
+class _Recalled:
+    """What some queries recall of the rows seen so far: sums of exp(logit - shift), alone and times the row."""
 
-    Equal similarities go to the earlier row. ``k`` above the memory's size is the full softmax.
+    def __init__(self, queries: Tensor, tau: float) -> None:
+        self.scaled = queries / tau
+        self.size = tile_rows(queries.device.type)
+        self.shift = queries.new_full((len(queries), 1), float("-inf"))
+        self.total, self.mean = torch.zeros_like(self.shift), torch.zeros_like(queries)
+        self.room = queries.new_empty(len(queries), self.size)
+
+    def add(self, keys: Tensor) -> None:
+        """Take in (n, D) more rows, a tile at a time."""
+        for tile in keys.split(self.size):
+            logits = torch.mm(self.scaled, tile.T, out=self.room[:, : len(tile)])
+            top = logits.amax(dim=1, keepdim=True)
+            # Any shift gives the same softmax. One that lies HEADROOM too low still leaves float32 room for sums of
+            # billions, so sums are hardly ever scaled again.
+            if bool((top > self.shift + HEADROOM).any()):
+                higher = torch.maximum(top, self.shift)
+                shrink = (self.shift - higher).exp_()
+                self.total *= shrink
+                self.mean *= shrink
+                self.shift = higher
+            weights = logits.sub_(self.shift).exp_()
+            self.total += weights.sum(dim=1, keepdim=True)
+            self.mean.addmm_(weights, tile)
+
+
+def recall_nearest(scores: Tensor, found: Tensor, tau: float) -> Tensor:
+    """Return the softmax-weighted mean of the memory rows found nearest to each query, (Q, D).
+
+    Args:
+        scores: (Q, K) cosines of what was found; minus infinity where less was found.
+        found: (Q, K, D) its rows.
+        tau: Temperature (tau1).
     """
-    scores = queries.new_empty(len(queries), 0)
-    found = queries.new_empty(len(queries), 0, queries.shape[1])
-    for block in blocks():
-        keys = torch.as_tensor(block, device=queries.device)
-        similarity = queries @ keys.T
-        best = torch.sort(similarity, dim=1, descending=True, stable=True)
-        near = best.indices[:, :k]
-        scores = torch.cat([scores, best.values[:, :k]], dim=1)
-        found = torch.cat([found, keys[near]], dim=1)
-        kept = torch.sort(scores, dim=1, descending=True, stable=True).indices[:, :k]
-        scores = scores.gather(1, kept)
-        found = found.gather(1, kept[:, :, None].expand(-1, -1, found.shape[2]))
-    weights = (scores / tau).softmax(dim=1)
-    return torch.einsum("qk,qkd->qd", weights, found)
+    return torch.einsum("qk,qkd->qd", (scores / tau).softmax(dim=1), found)
 
 
-def complete(x: Tensor, variance: float, generator: torch.Generator) -> Tensor:
+def complete(x: Tensor, variance: float, generator: torch.Generator, ranks: Ranks = ALONE) -> Tensor:
     """Semantic completion (intra-modality): normalize(x + theta), theta ~ N(0, variance I), fresh at each call.
 
     Args:
         x: (B, D) rows; pseudo rows may have a norm below 1.
         variance: Per component; 0 only normalises.
         generator: Where the noise comes from.
+        ranks: The processes that hold the joint batch's other rows; each draws for all and takes its part.
     """
     if variance:
-        noise = torch.randn(x.shape, generator=generator, device=generator.device)
+        joint = torch.randn((ranks.size * len(x), *x.shape[1:]), generator=generator, device=generator.device)
+        noise = joint.chunk(ranks.size)[ranks.rank]
         x = x + noise.to(x.device) * variance**0.5
     return F.normalize(x, dim=1)

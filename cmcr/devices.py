@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from cmcr.errors import InputError
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Products = Literal["auto", "bf16", "fp32"]
 
 
 def choose_device(name: str) -> str:
@@ -39,6 +40,45 @@ def inference(device: str, precision: Precision = "fp32") -> Iterator[None]:
     lower = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     with torch.inference_mode(), torch.autocast(device, lower, enabled=lower is not None):
         yield
+
+
+def has_bf16(device: str) -> bool:
+    """Tell whether a device multiplies bf16 matrices faster than float32 ones: AMX, AVX512-BF16 or tensor cores."""
+    import torch
+
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # The list of a processor's abilities came with torch 2.8.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return device == "cpu" and any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def choose_products(device: str, precision: Products) -> Literal["bf16", "fp32"]:
+    """Return how to multiply matrices: as asked, or for ``auto`` in bf16 where ``has_bf16``."""
+    if precision == "auto":
+        return "bf16" if has_bf16(device) else "fp32"
+    return precision
+
+
+@contextlib.contextmanager
+def matrix_products(device: str, precision: Products) -> Iterator[None]:
+    """Multiply float32 matrices in bf16, summing in float32, where ``choose_products`` says so.
+
+    Inputs and results of the products are float32, so weights, gradients and their sums keep their digits.
+    """
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium" if choose_products(device, precision) == "bf16" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def tile_rows(device: str) -> int:
+    """Return rows and columns of a tile of similarities: 4 MiB of float32 for a processor's cache, more for a GPU."""
+    return 1024 if device == "cpu" else 8192
 
 
 def auto_batch_size(device: str) -> int:

@@ -1,36 +1,27 @@
-"""Items -> encoder -> memory: decode ahead in threads, skip what is bad with a reason, commit shard by shard."""
+"""Items -> encoder -> memory, shard by shard: alone, or as one of several processes that share a memory."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import itertools
-import os
-import sys
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
-import numpy as np
-
-from cmcr.devices import out_of_memory
+from cmcr.embed_shard import Embedded, Embedder, Pending
 from cmcr.encoders.base import Encoder
-from cmcr.errors import CmcrError, InputError, ItemError
+from cmcr.errors import InputError
 from cmcr.hooks import Progress, silent
 from cmcr.inputs import Inputs, Item
-from cmcr.manifest import EncoderInfo, Row, Skip
-from cmcr.memory import CHANGED
-from cmcr.memory_writer import MemoryWriter, relative_to_memory
+from cmcr.manifest import Skip
+from cmcr.memory import Memory
+from cmcr.memory_writer import MemoryWriter
 from cmcr.modality import Modality
+from cmcr.part import Part
+from cmcr.staging import Stage, agree, unfinished
 
 SHARD_SIZE = 10_000
 """Items a shard: the unit of work and of resume."""
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 @dataclass(slots=True)
@@ -47,6 +38,8 @@ class EmbedReport:
         ignored: Files left aside for their suffix, counted by suffix.
         rows: Rows of this modality that the memory holds now.
         batch_size: Items a batch at the end; below what was asked for when the device ran out of memory.
+        shards: Shards that several processes share; 0 for a run alone.
+        missing: Of these, how many are not in the memory yet, for others have still to make them.
     """
 
     modality: Modality
@@ -58,21 +51,27 @@ class EmbedReport:
     ignored: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     batch_size: int = 0
+    shards: int = 0
+    missing: int = 0
+
+    @classmethod
+    def begin(cls, inputs: Inputs) -> EmbedReport:
+        """Return the report of a run over ``inputs`` that has done nothing yet."""
+        return cls(inputs.modality, len(inputs.items), duplicates=inputs.duplicates, ignored=inputs.ignored)
+
+    def found(self, pending: Pending) -> None:
+        """Count what needs no work."""
+        self.already += pending.already
+        self.skipped += pending.skipped
+
+    def add(self, embedded: Embedded) -> None:
+        """Count a shard."""
+        self.embedded += len(embedded.rows)
+        self.skipped += embedded.skips
 
     def reasons(self) -> list[tuple[str, int]]:
         """Return the reasons of the skips, the most frequent first."""
         return Counter(skip.reason for skip in self.skipped).most_common()
-
-
-@dataclass(slots=True)
-class _Decoded:
-    """An item after the threads: ready for the encoder, or with the reason why not."""
-
-    item: Item
-    hash: str | None
-    text: str | None = None
-    prepared: Any = None
-    reason: str | None = None
 
 
 def embed(
@@ -85,12 +84,15 @@ def embed(
     dtype: str | None = None,
     workers: int | None = None,
     retry_skipped: bool = False,
+    part: Part | None = None,
     progress: Progress = silent,
 ) -> EmbedReport:
     """Embed the items that the memory does not hold yet, and commit them shard by shard.
 
     A run that dies and is started again ends with the bytes of a run that did not, provided neither the input nor the
-    encoder changed meanwhile (``retry_skipped`` starts the list of skips anew, so leave it out when going on).
+    encoder changed meanwhile (``retry_skipped`` starts the list of skips anew, so leave it out when going on). So do
+    several processes with a ``part`` each, at once or one after another, on one folder. Without a ``part``, a run on a
+    memory that others left unfinished makes all that is missing.
 
     Args:
         encoder: Turns items into vectors.
@@ -101,194 +103,113 @@ def embed(
         dtype: ``float16`` or ``float32`` on disk; None: as the memory is, float16 for a new one.
         workers: Threads that read and decode; None: one a processor, at most 16.
         retry_skipped: Try again what was skipped before, even where its content is the same.
+        part: Which shards to take, where several processes share the work; None: all.
         progress: Told after every batch.
 
     Raises:
-        InputError: a size that is not positive, or an unknown dtype.
-        ArtifactError: the memory is another encoder's, in use, or damaged.
+        InputError: a size that is not positive, an unknown dtype, or ``retry_skipped`` with several processes.
+        ArtifactError: the memory is another encoder's, in use, or damaged; or other processes have left work of other
+            inputs or settings there.
         CmcrError: the device has not the memory for a batch of one.
         OSError: the disk is full or the folder read-only; the shards committed so far stay.
     """
     for name, value in (("batch_size", batch_size), ("shard_size", shard_size), ("workers", workers or 1)):
         if value < 1:
             raise InputError(f"{name} {value}; expected 1 or more")
-    workers = workers or min(16, os.cpu_count() or 1)
-    info = EncoderInfo(encoder.name, encoder.fingerprint, encoder.dim)
-    report = EmbedReport(inputs.modality, len(inputs.items), duplicates=inputs.duplicates, ignored=inputs.ignored)
-    with MemoryWriter(memory_path, info, dtype) as writer, ThreadPoolExecutor(workers) as pool, _quick_switches():
-        if retry_skipped:
-            writer.forget_skipped()
-        run = _Run(encoder, writer, pool, report, batch_size, progress)
-        pending = run.pending(inputs.items)
-        for start in range(0, len(pending), shard_size):
-            run.embed_shard(pending[start : start + shard_size])
-        report.rows, report.batch_size = writer.memory.rows(inputs.modality), run.batch_size
+    report = EmbedReport.begin(inputs)
+    with Embedder(encoder, inputs.modality, memory_path, batch_size=batch_size, workers=workers) as embedder:
+        run = _Run(embedder, inputs, report, shard_size, dtype, progress)
+        if part is not None or not run.alone(retry_skipped):
+            if retry_skipped:
+                raise InputError(
+                    f"{memory_path}: --retry-skipped is for a run alone; let the others finish, then run it by itself"
+                )
+            run.shared(part or Part())
+        report.rows, report.batch_size = Memory.open(memory_path).rows(inputs.modality), embedder.batch_size
     return report
 
 
-@contextlib.contextmanager
-def _quick_switches() -> Iterator[None]:
-    """Let threads change places after a tenth of a millisecond, not five.
+def join(
+    embedder: Embedder, items: Sequence[Item], report: EmbedReport, *, shard_size: int, dtype: str | None
+) -> tuple[Stage | None, Pending]:
+    """Begin or join the work that several processes share, and count what is done; None: nothing is left to do.
 
-    The encoder calls many short operations and needs the interpreter again after each; beside decoding threads that
-    keep it for five milliseconds it would mostly wait.
+    Raises:
+        ArtifactError: as ``agree``.
     """
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(0.0001)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
+    plan, pending = agree(embedder, items, shard_size=shard_size, dtype=dtype)
+    report.found(pending)
+    if plan is None:
+        return None, pending
+    memory = Memory.open(embedder.path)
+    report.shards = plan.count
+    report.already += memory.rows(embedder.modality) - plan.rows
+    report.skipped += itertools.islice(memory.skip_records(), plan.skipped, None)
+    return Stage(embedder.path, plan), pending
+
+
+def left(stage: Stage, part: Part, report: EmbedReport) -> list[int]:
+    """Return which shards of a part have still to be made; count those that are staged already."""
+    numbers = []
+    for number in range(part.rank, stage.plan.count, part.size):
+        packed = stage.staged(number)
+        if packed is not None:
+            report.already += packed.count
+            report.skipped += packed.skip_records()
+        elif number >= stage.committed():
+            numbers.append(number)
+    return numbers
 
 
 class _Run:
     def __init__(
         self,
-        encoder: Encoder,
-        writer: MemoryWriter,
-        pool: ThreadPoolExecutor,
+        embedder: Embedder,
+        inputs: Inputs,
         report: EmbedReport,
-        batch_size: int,
+        shard_size: int,
+        dtype: str | None,
         progress: Progress,
     ) -> None:
-        self.encoder, self.writer, self.pool, self.report = encoder, writer, pool, report
-        self.batch_size, self.progress, self.modality = batch_size, progress, report.modality
-        self.folders: dict[Path, str] = {}
-        memory = writer.memory
-        held = memory.metadata(self.modality) if self.modality in memory.modalities else ()
-        self.hashes = {row.id: row.hash for row in held}
-        self.skips = {_skip_key(skip): skip for skip in memory.skip_records() if skip.modality is self.modality}
+        self.embedder, self.items, self.report = embedder, inputs.items, report
+        self.shard_size, self.dtype, self.progress = shard_size, dtype, progress
 
-    def pending(self, items: Sequence[Item]) -> list[Item]:
-        """Return the items that still have work; count the others. Only what was seen before is read for it."""
-        seen = self.hashes.keys() | {skip.id for skip in self.skips.values()}
-        verdicts = self._ahead(self._verdict, (item for item in items if item.id in seen))
-        left = []
-        for item in items:
-            verdict = next(verdicts) if item.id in seen else None
-            if verdict is None:
-                left.append(item)
-            elif isinstance(verdict, Skip):
-                self.report.skipped.append(verdict)
-            else:
-                self.report.already += 1
-        return left
+    def alone(self, retry_skipped: bool) -> bool:
+        """Embed everything under one lock; False: the memory is one that several processes share."""
+        embedder = self.embedder
+        with MemoryWriter(embedder.path, embedder.info, self.dtype) as writer:
+            if unfinished(writer) is not None:
+                return False
+            if retry_skipped:
+                writer.forget_skipped()
+            pending = embedder.pending(self.items, writer.memory)
+            self.report.found(pending)
+            for start in range(0, len(pending.items), self.shard_size):
+                embedded = self.shard(pending, slice(start, start + self.shard_size), self.report.items)
+                writer.append_packed(embedder.modality, embedded.packed(writer.memory.dtype))
+                self.report.add(embedded)
+        return True
 
-    def embed_shard(self, items: Sequence[Item]) -> None:
-        """Embed ``items`` and commit what came of them as one shard."""
-        rows, vectors, skips = [], [np.empty((0, self.encoder.dim), np.float32)], []
-        decoded = self._ahead(self._decode, items)
-        while batch := list(itertools.islice(decoded, self.batch_size)):
-            good = [each for each in batch if each.reason is None]
-            vectors.append(self._encode(good) if good else vectors[0])
-            for each in batch:
-                source = self._source(each.item)
-                if each.reason is None:
-                    rows.append(Row(each.item.id, source, each.hash, each.text))
-                else:
-                    skips.append(Skip(each.item.id, self.modality, source, each.hash, each.reason))
-            done = self.report.already + self.report.embedded + len(self.report.skipped) + len(rows) + len(skips)
-            self.progress(done, self.report.items, f"{len(self.report.skipped) + len(skips)} skipped")
-        self.writer.append(self.modality, np.concatenate(vectors), rows, skips)
-        self.report.embedded += len(rows)
-        self.report.skipped += skips
-        self.hashes |= {row.id: row.hash for row in rows}
+    def shared(self, part: Part) -> None:
+        """Embed the shards of a part, stage them, and commit what is next in order."""
+        report = self.report
+        stage, pending = join(self.embedder, self.items, report, shard_size=self.shard_size, dtype=self.dtype)
+        if stage is None:
+            return
+        plan, todo = stage.plan, left(stage, part, report)
+        total = report.already + len(report.skipped) + sum(len(pending.items[plan.part(number)]) for number in todo)
+        for number in todo:
+            embedded = self.shard(pending, plan.part(number), total)
+            stage.put(number, embedded)
+            report.add(embedded)
+            stage.commit()
+        report.missing = stage.commit()
 
-    def _verdict(self, item: Item) -> Skip | bool | None:
-        """Return True for a row that is there, the skip of an item known to be bad, None for one with work left."""
-        try:
-            digest = _digest(item, item.read())
-        except ItemError:
-            digest = None
-        known = self.skips.get((item.id, digest or self._source(item)))
-        if known is not None:
-            return known
-        if item.id not in self.hashes or item.problem:
-            return None
-        return True if digest is None or self.hashes[item.id] in (None, digest) else None
+    def shard(self, pending: Pending, part: slice, total: int) -> Embedded:
+        before = self.report.already + self.report.embedded + len(self.report.skipped)
+        skipped = len(self.report.skipped)
 
-    def _decode(self, item: Item) -> _Decoded:
-        decoded = _Decoded(item, None)
-        try:
-            data = item.read()
-            decoded.hash = _digest(item, data)
-            if item.id in self.hashes:
-                raise ItemError(CHANGED)
-            decoded.text = data.decode() or None if self.modality is Modality.TEXT else None
-            decoded.prepared = self.encoder.prepare(item, data)
-        except Exception as error:  # a decoder may raise anything on bad bytes; one item must not stop the others
-            decoded.reason = _reason(error)
-        return decoded
+        def told(rows: int, skips: int) -> None:
+            self.progress(before + rows + skips, total, f"{skipped + skips} skipped")
 
-    def _encode(self, good: list[_Decoded]) -> np.ndarray:
-        """Return the vectors of the items that got a usable one; note the reason on the others."""
-        try:
-            vectors = self._checked(self.encoder.encode(self.modality, [each.prepared for each in good]), len(good))
-        except Exception as error:
-            if out_of_memory(error):
-                return self._encode_halves(good, error)
-            if len(good) == 1:
-                good[0].reason = _reason(error)
-                return np.empty((0, self.encoder.dim), np.float32)
-            return np.concatenate([self._encode([each]) for each in good])
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-        for each, norm in zip(good, norms, strict=True):
-            each.prepared = None
-            if not (np.isfinite(norm) and norm):
-                each.reason = "its vector is zero" if norm == 0 else "its vector is not finite"
-        usable: np.ndarray = vectors[np.isfinite(norms) & (norms > 0)]
-        return usable
-
-    def _encode_halves(self, good: list[_Decoded], error: Exception) -> np.ndarray:
-        if len(good) == 1:
-            raise CmcrError(f"{self.encoder.name}: out of memory with a batch of one; use --device cpu") from error
-        self.batch_size = half = len(good) // 2
-        return np.concatenate([self._encode(good[:half]), self._encode(good[half:])])
-
-    def _checked(self, vectors: np.ndarray, count: int) -> np.ndarray:
-        if vectors.shape != (count, self.encoder.dim):
-            raise CmcrError(
-                f"{self.encoder.name}: gave {vectors.shape} for {count} items of {self.encoder.dim} components"
-            )
-        return vectors
-
-    def _ahead(self, function: Callable[[_In], _Out], values: Iterable[_In]) -> Iterator[_Out]:
-        """Map in threads, in order, at most a batch ahead of whoever takes the results."""
-        waiting: deque[Future[_Out]] = deque()
-        for value in values:
-            waiting.append(self.pool.submit(function, value))
-            if len(waiting) > self.batch_size:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-    def _source(self, item: Item) -> str:
-        """Return where an item came from, relative to the memory: so a project folder can be moved as a whole."""
-        if item.path is None:
-            return item.source
-        folder = item.path.parent
-        if folder not in self.folders:
-            self.folders[folder] = relative_to_memory(folder, self.writer.path)
-        return f"{self.folders[folder]}/{item.path.name}{item.source.removeprefix(item.path.as_posix())}"
-
-
-def _skip_key(skip: Skip) -> tuple[str, str]:
-    return skip.id, skip.hash or skip.source
-
-
-def _digest(item: Item, data: bytes) -> str | None:
-    # An imported vector may come without its content; the hash of nothing would make all of them look alike.
-    if item.path is None and item.text is None:
-        return None
-    # A cloud read with another axis up is another content.
-    return hashlib.sha256(data + f"up {item.up}".encode() if item.up else data).hexdigest()
-
-
-def _reason(error: Exception) -> str:
-    """Return why an item fails, on one line; what is no item's fault is raised again."""
-    text = " ".join(str(error).split())[:300]
-    if isinstance(error, ItemError):
-        return text
-    if isinstance(error, CmcrError):
-        raise error
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return self.embedder.shard(pending.items[part], pending.changed, told)

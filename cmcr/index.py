@@ -6,24 +6,27 @@ search must work where the two do not get along.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import atomic, sha256_file, write_json
-from cmcr.metrics import Array, Rows, cosine
+from cmcr.metrics import Array, Rows
 from cmcr.modality import Modality
 
 KINDS = ("flat", "hnsw", "ivf")
-FORMAT = 1
+FORMAT = 2
 _ROW_BITS = 0xFFFFFFFF
+_TILE = 8192
+_SPARSE = 256
+_END = 1 << 16
 
 Blocks = Callable[[], Iterable[Array]]
 """Starts an iteration over the gallery: (n, D) float32 unit vectors in row order."""
@@ -61,43 +64,90 @@ class ExactIndex:
 def exact_search(blocks: Iterable[Array], queries: Array, k: int, chunk: int = 1024) -> Hits:
     """Return the ``k`` best rows of all blocks for each query; of equal scores the lower row comes first.
 
+    A float32 product finds the few rows that can still enter; those are scored in float64, as ``metrics.cosine`` does.
+    So the hits are those of the float64 table at the price of the float32 one.
+
     Args:
-        blocks: (n, D) unit vectors in row order; how rows are cut into blocks does not change the result.
+        blocks: (n, D) unit vectors in row order; how rows are cut into blocks does not change the result. Rows of
+            another norm, or not finite, are ranked as right and cost more; what is not a number comes last.
         queries: (Q, D) unit vectors.
         k: Hits wanted; with fewer rows there are as many hits as rows.
-        chunk: Queries scored at once.
+        chunk: Queries scored at once; the memory is of 8,192 rows x ``chunk`` and of Q x k.
 
     Raises:
         InputError: ``k`` is below 1, a query is not finite, or dimensions differ.
     """
-    asked = _checked(queries, k).astype(np.float64)
-    best = [np.zeros((len(part), 0), np.int64) for part in _parts(asked, chunk)]
+    asked = _checked(queries, k)
+    parts = [_Best(asked[start : start + chunk], k) for start in range(0, max(len(asked), 1), chunk)]
     first = 0
     for block in blocks:
         _same_dim(asked.shape[1], block.shape[1])
-        rows, gallery = np.arange(first, first + len(block)), block.astype(np.float64)
-        for number, part in enumerate(_parts(asked, chunk)):
-            keys = _candidates(cosine(part, gallery), rows, best[number], k)
-            best[number] = _largest(np.concatenate([best[number], keys], axis=1), k)
+        for start in range(0, len(block), _TILE):
+            tile = block[start : start + _TILE]
+            rough = np.require(tile, np.float32, ["C", "W"])  # torch warns of what is read-only
+            longest = float(np.sqrt(np.einsum("nd,nd->n", rough, rough).max()))
+            for part in parts:
+                part.meet(tile, rough, first + start, longest)
         first += len(block)
-    return _hits(-np.sort(-np.concatenate(best), axis=1))
+    return _hits(-np.sort(-np.concatenate([part.keys for part in parts]), axis=1))
 
 
-def _parts(queries: npt.NDArray[np.float64], chunk: int) -> list[npt.NDArray[np.float64]]:
-    return [queries[start : start + chunk] for start in range(0, max(len(queries), 1), chunk)]
+class _Best:
+    """The keys of the best rows so far of a chunk of queries: (Q, at most k), unsorted."""
+
+    def __init__(self, queries: Array, k: int) -> None:
+        self.keys = np.zeros((len(queries), 0), np.int64)
+        self._k, self._queries, self._rough = k, queries.astype(np.float64), np.require(queries, np.float32, ["C", "W"])
+        # A float32 sum of D products, in any order, is off by less than D u |q| |g| (Higham, 2002, section 3.1), and
+        # rounding float64 input adds 2 u; so does the norm of the rows, a float32 sum itself. 1.01 covers what is left.
+        unsafe = 1.01 * (queries.shape[1] + 4) * 2.0**-24
+        self._margin = unsafe * np.linalg.norm(self._queries, axis=1)
+
+    def meet(self, tile: Array, rough: Array, first: int, longest: float) -> None:
+        """Take in the rows of a tile, the first of number ``first``; none is longer than ``longest``."""
+        with np.errstate(all="ignore"):
+            query, column, scores = self._entering(tile, rough, longest)
+        if len(query):
+            count = np.bincount(query, minlength=len(self.keys))
+            keys = np.full((len(self.keys), count.max()), np.iinfo(np.int64).min)
+            place = np.arange(len(query)) - np.repeat(np.cumsum(count) - count, count)
+            keys[query, place] = _keys(scores, first + column)
+            self.keys = _largest(np.concatenate([self.keys, keys], axis=1), self._k)
+
+    def _entering(self, tile: Array, rough: Array, longest: float) -> tuple[Rows, Rows, Array]:
+        """Return query, column and score of what is better than a query's worst; a later row must be strictly so."""
+        if self.keys.shape[1] < self._k:
+            scores = _products(self._queries, tile.astype(np.float64)).astype(np.float32)
+            query, column = np.divmod(np.arange(scores.size), max(len(tile), 1))
+            return query, column, scores.ravel()
+        least = _hits(self.keys.min(axis=1)).scores
+        floor = (least - self._margin * longest - 1e-34).astype(np.float32)  # the last: what underflows
+        floor = np.nextafter(floor, np.float32(-np.inf))
+        near = _products(self._rough, rough)
+        alive = np.flatnonzero(~(near.max(axis=1) < floor))  # written so that what is not a number stays
+        query, column = np.nonzero(~(near[alive] < floor[alive, None]))
+        if len(query) * _SPARSE < near.size:
+            scores = (self._queries[alive[query]] * tile[column]).sum(axis=1).astype(np.float32)
+        else:  # thousands of equal rows: cheaper all at once
+            table = _products(self._queries[alive], tile.astype(np.float64))
+            scores = table[query, column].astype(np.float32)
+        better = scores > least[alive[query]]
+        return alive[query[better]], column[better], scores[better]
 
 
-def _candidates(scores: Array, rows: Rows, best: Rows, k: int) -> Rows:
-    """Return the keys of what may enter the (Q, k) ``best``, padded with lower ones: on most blocks only a few can."""
-    if best.shape[1] < k:
-        return _keys(scores, rows)
-    least = _hits(best.min(axis=1)).scores
-    query, column = np.nonzero(~(scores < least[:, None]))
-    count = np.bincount(query, minlength=len(scores))
-    keys = np.full((len(scores), count.max(initial=0)), np.iinfo(np.int64).min)
-    place = np.arange(len(query)) - np.repeat(np.cumsum(count) - count, count)
-    keys[query, place] = _keys(scores[query, column], rows[column])
-    return keys
+def _products(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return first @ second.T by torch: numpy's own threads spin, which on a busy machine costs ten times the product.
+
+    Where a user lets torch round float32 to bfloat16, by numpy: no margin would hold.
+    """
+    import torch
+
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9; before, one setting for all devices
+    exact = matmul.fp32_precision in ("none", "ieee") if matmul else torch.get_float32_matmul_precision() == "highest"
+    if not exact:
+        return np.asarray(first @ second.T)
+    with torch.inference_mode():
+        return (torch.from_numpy(first) @ torch.from_numpy(second).T).numpy()
 
 
 def _keys(scores: Array, rows: Rows) -> Rows:
@@ -145,7 +195,10 @@ class IndexInfo:
         rows: Vectors in the index.
         dim: Components of a vector.
         parameters: How it was built and is searched.
-        sha256: Of the index file.
+        bytes: The size of the index file.
+        structure: How many bytes from its start hold the structure: all but the vectors, and their ids in ``ivf``.
+        opening: sha256 of the structure and of the last 64 kB: what is checked at every opening.
+        sha256: Of the whole index file: what ``cmcr info --verify`` checks.
     """
 
     kind: str
@@ -155,6 +208,9 @@ class IndexInfo:
     rows: int
     dim: int
     parameters: dict[str, int]
+    bytes: int
+    structure: int
+    opening: str
     sha256: str
     format: int = FORMAT
 
@@ -162,8 +218,10 @@ class IndexInfo:
 class FaissIndex:
     """A FAISS index over unit vectors by inner product, which is their cosine."""
 
-    def __init__(self, kind: str, index: Any, parameters: dict[str, int]) -> None:
-        self.kind, self.parameters, self._index = kind, parameters, index
+    def __init__(
+        self, kind: str, index: Any, parameters: dict[str, int], damaged: str = "the index is damaged"
+    ) -> None:
+        self.kind, self.parameters, self._index, self._damaged = kind, parameters, index, damaged
 
     @property
     def rows(self) -> int:
@@ -180,10 +238,15 @@ class FaissIndex:
 
         Raises:
             InputError: ``k`` is below 1, a query is not finite, or dimensions differ.
+            ArtifactError: what it finds cannot be: a row there is not, or a score that is no cosine.
         """
         asked = np.ascontiguousarray(_checked(queries, k), np.float32)
         _same_dim(asked.shape[1], self.dim)
         scores, rows = self._index.search(asked, min(k, self.rows))
+        most = 1.01 * np.linalg.norm(asked, axis=1, keepdims=True)
+        least = 0 if self.kind == "flat" else -1
+        if not ((rows >= least) & (rows < self.rows) & ((np.abs(scores) <= most) | (rows < 0))).all():
+            raise ArtifactError(self._damaged)
         scores = np.where(rows < 0, np.float32(-np.inf), scores)
         order = np.lexsort((rows, -scores), axis=1)
         return Hits(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1))
@@ -198,7 +261,10 @@ class FaissIndex:
 
 
 def build_index(kind: str, blocks: Blocks, seed: int = 0) -> FaissIndex:
-    """Build an index of a gallery; the same blocks and seed give the same bytes, so it runs on one thread.
+    """Build an index of a gallery; the same blocks and seed give the same bytes on any number of threads.
+
+    ``hnsw`` is built by one thread, for a graph depends on who comes first. It and ``ivf`` keep vectors as float16:
+    half the size at the same recall, and scores that are off by up to about 2e-4.
 
     Args:
         kind: ``flat`` (exact), ``hnsw`` (a graph: fast, larger) or ``ivf`` (clusters: small, can be memory-mapped).
@@ -210,7 +276,7 @@ def build_index(kind: str, blocks: Blocks, seed: int = 0) -> FaissIndex:
     """
     if kind not in KINDS:
         raise InputError(f"index kind {kind!r}: expected one of {', '.join(KINDS)}")
-    with _one_thread():
+    with _one_thread() if kind == "hnsw" else nullcontext():
         index, parameters = _empty(kind, blocks, seed)
         for block in blocks():
             index.add(np.ascontiguousarray(block, np.float32))
@@ -226,16 +292,21 @@ def _empty(kind: str, blocks: Blocks, seed: int) -> tuple[Any, dict[str, int]]:
         raise InputError("the gallery is empty: there is nothing to index")
     if kind == "flat":
         return faiss.IndexFlatIP(dim), {}
+    half: Any = faiss.ScalarQuantizer.QT_fp16
     if kind == "hnsw":
-        graph = faiss.IndexHNSWFlat(dim, 32, faiss.METRIC_INNER_PRODUCT)
-        graph.hnsw.efConstruction, graph.hnsw.efSearch = 200, 128
-        return graph, {"M": 32, "efConstruction": 200, "efSearch": 128}
-    # 39 points a cluster is what faiss asks for; 64 suffice, and bound what is sampled into memory.
+        graph = faiss.IndexHNSWSQ(dim, half, 32, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction, graph.hnsw.efSearch = 80, 128
+        graph.train(np.zeros((1, dim), np.float32))  # float16 has nothing to learn, but faiss wants to be asked
+        return graph, {"M": 32, "efConstruction": 80, "efSearch": 128}
+    # 39 points a cluster is what faiss asks for: more, or more than 6 rounds, cost minutes and find no more.
     clusters = max(1, min(int(2 * np.sqrt(rows)), rows // 39))
-    lists = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, clusters, faiss.METRIC_INNER_PRODUCT)
-    lists.cp.seed, lists.cp.spherical, lists.cp.niter, lists.cp.max_points_per_centroid = seed + 1, True, 10, 64
-    lists.nprobe = min(clusters, max(16, clusters // 8))
-    step = max(1, rows // (64 * clusters))
+    lists = faiss.IndexIVFScalarQuantizer(
+        faiss.IndexFlatIP(dim), dim, clusters, half, faiss.METRIC_INNER_PRODUCT, False
+    )
+    lists.cp.seed, lists.cp.spherical, lists.cp.niter, lists.cp.max_points_per_centroid = seed + 1, True, 6, 40
+    lists.cp.min_points_per_centroid = 1  # or faiss talks on stderr about galleries that are small
+    lists.nprobe = min(clusters, max(16, clusters // 12))
+    step = max(1, rows // (40 * clusters))
     lists.train(np.concatenate(list(_every(blocks(), step))))
     return lists, {"clusters": clusters, "probes": lists.nprobe, "seed": seed}
 
@@ -267,6 +338,8 @@ def index_path(memory: Path, space: str, modality: Modality, kind: str) -> Path:
 def save_index(index: FaissIndex, path: Path, *, memory: str, space: str, modality: Modality) -> IndexInfo:
     """Write the index and, beside it, what it was made of (the two fingerprints); each is whole or absent."""
     index.write(path)
+    size = path.stat().st_size
+    structure = min(size, _structure(index, size))
     info = IndexInfo(
         kind=index.kind,
         memory=memory,
@@ -275,14 +348,35 @@ def save_index(index: FaissIndex, path: Path, *, memory: str, space: str, modali
         rows=index.rows,
         dim=index.dim,
         parameters=index.parameters,
+        bytes=size,
+        structure=structure,
+        opening=_opening_digest(path, structure),
         sha256=sha256_file(path),
     )
     write_json(path.with_suffix(".json"), asdict(info))
     return info
 
 
+def _structure(index: FaissIndex, size: int) -> int:
+    """Return up to where a file holds what faiss follows blindly: links of a graph, lengths of the lists."""
+    if index.kind == "hnsw":
+        return size - index.rows * index.dim * 2
+    return _END + index.parameters.get("clusters", 0) * (4 * index.dim + 16)
+
+
+def _opening_digest(path: Path, structure: int) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256(file.read(structure))
+        file.seek(max(0, path.stat().st_size - _END))
+        digest.update(file.read())
+    return digest.hexdigest()
+
+
 def load_index(path: Path, *, memory: str, space: str, cure: str = "cmcr index") -> FaissIndex:
-    """Open an index, memory-mapped, after checking that it is whole and belongs to this memory and this space.
+    """Open an index, memory-mapped, after checking that it belongs to this memory and this space.
+
+    What is cheap is checked: the file's size, its structure and its end; damage amid the vectors is met by a search
+    that finds what cannot be, and always by ``cmcr info --verify``.
 
     Raises:
         ArtifactError: missing, damaged, or stale; the message ends with ``cure``, the command that makes it anew.
@@ -294,15 +388,21 @@ def load_index(path: Path, *, memory: str, space: str, cure: str = "cmcr index")
         if had != now:
             was = f"made of {what} {had[:12]}, which is now {now[:12]}"
             raise ArtifactError(f"{path} is stale: {was}; make it anew: {cure}")
-    if sha256_file(path) != info.sha256:
-        raise ArtifactError(f"{path} is damaged: its sha256 is not the one in its .json; make it anew: {cure}")
+    size = path.stat().st_size
+    if size != info.bytes:
+        raise ArtifactError(f"{path} is damaged: {size} bytes, expected {info.bytes}; make it anew: {cure}")
+    if _opening_digest(path, info.structure) != info.opening:
+        raise ArtifactError(f"{path} is damaged: its content is not what was written; make it anew: {cure}")
+    # Lists map into memory by the one flag, the vectors of the other kinds by the newer one.
+    mapped = faiss.IO_FLAG_MMAP if info.kind == "ivf" else getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
     try:
-        loaded = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+        loaded = faiss.read_index(str(path), mapped | faiss.IO_FLAG_READ_ONLY)
     except RuntimeError as error:
         raise ArtifactError(f"{path} cannot be read by faiss {faiss.__version__}; make it anew: {cure}") from error
     if (loaded.ntotal, loaded.d) != (info.rows, info.dim):
         raise ArtifactError(f"{path} has {loaded.ntotal} rows, its .json says {info.rows}; make it anew: {cure}")
-    return FaissIndex(info.kind, loaded, info.parameters)
+    damaged = f"{path} is damaged: it finds what cannot be; make it anew: {cure}"
+    return FaissIndex(info.kind, loaded, info.parameters, damaged)
 
 
 def _read_info(path: Path, cure: str) -> IndexInfo:
@@ -310,9 +410,9 @@ def _read_info(path: Path, cure: str) -> IndexInfo:
     if not (path.is_file() and beside.is_file()):
         raise ArtifactError(f"there is no index {path}; make it: {cure}")
     try:
-        info = IndexInfo(**json.loads(beside.read_text("utf-8")))
+        value = json.loads(beside.read_text("utf-8"))
+        if isinstance(value, dict) and value.get("format", FORMAT) != FORMAT:
+            raise ArtifactError(f"{beside} has format {value['format']}, expected {FORMAT}; make it anew: {cure}")
+        return IndexInfo(**value)
     except (ValueError, TypeError) as error:
         raise ArtifactError(f"{beside} is damaged: {error}; make the index anew: {cure}") from error
-    if info.format != FORMAT:
-        raise ArtifactError(f"{beside} has format {info.format}, expected {FORMAT}; make the index anew: {cure}")
-    return info

@@ -2,25 +2,159 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from typing import Any
+
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from cmcr.devices import tile_rows
+from cmcr.ranks import ALONE, Ranks
+
+KEPT = 1 << 27
+"""Bytes of tiles kept from the first pass over the similarities for the second; the others are computed again."""
+_WINDOW = {torch.float32: 80.0, torch.float64: 690.0}
+"""Sums of exponentials up to e^WINDOW neither overflow nor, down to e^-WINDOW, lose what float32 can show."""
 
 
-def info_nce(x: Tensor, y: Tensor, tau: float | Tensor) -> Tensor:
+def info_nce(x: Tensor, y: Tensor, tau: float | Tensor, ranks: Ranks = ALONE) -> Tensor:
     """Symmetric InfoNCE: row i of ``x`` and row i of ``y`` are a pair, all other rows are negatives.
 
+    The (B, B) similarities are computed tile by tile, each tile once for both directions, and never held whole: memory
+    beyond ``x`` and ``y`` is that of their gradients and ``KEPT``. The gradient is computed with the value, in a second
+    pass, so that backward is a multiplication.
+
     Args:
-        x: (B, D) unit vectors.
-        y: (B, D) unit vectors.
-        tau: Temperature, above 0.
+        x: (B, D) float32 or float64 vectors, of norm 1 unless the caller wants otherwise.
+        y: (B, D) likewise.
+        tau: Temperature, above 0; a tensor gets a gradient too.
+        ranks: The processes that hold the other rows of a joint batch. All have equally many; the value is the joint
+            batch's, and the gradient of a rank's rows is that of the joint value.
 
     Returns:
         Scalar: the mean of the cross entropies x -> y and y -> x.
     """
-    logits = x @ y.T / tau
-    target = torch.arange(len(x), device=x.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    tau = torch.as_tensor(tau, dtype=x.dtype, device=x.device)
+    value: Tensor = _InfoNCE.apply(x, y, tau, ranks)
+    return value
+
+
+class _InfoNCE(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, tau: Tensor, ranks: Ranks) -> Tensor:
+        wanted = any(ctx.needs_input_grad)
+        value, dx, dy = _value_and_gradients(x, y, float(tau), ranks, wanted)
+        if wanted:
+            ctx.save_for_backward(x, dx, dy, tau)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
+        x, dx, dy, tau = ctx.saved_tensors  # type: ignore[attr-defined]
+        # The value depends on similarity / tau alone, so tau's gradient follows from that of the similarities.
+        dtau = -(x * dx).sum() / tau * grad if ctx.needs_input_grad[2] else None  # type: ignore[attr-defined]
+        return dx * grad, dy * grad, dtau, None
+
+
+def _value_and_gradients(
+    x: Tensor, y: Tensor, tau: float, ranks: Ranks, gradients: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the joint value, and its gradients by this rank's rows (empty unless asked for).
+
+    With logits l = x y^T / tau and one shift m for all of them, e = exp(l - m) gives both soft maxima: its row sums r
+    and column sums c. The gradient by the logits is (e/r + e/c - 2 I) / 2B. Pairs (the diagonal) are kept apart from
+    their negatives, for when a pair has nearly all the weight, 1 - e_ii/r_i is lost in rounding but (r_i - e_ii)/r_i
+    is not.
+    """
+    columns = ranks.gather(y.contiguous())
+    scaled, window = x / tau, _WINDOW[x.dtype]
+    first = ranks.rank * len(x)
+    # No logit is above the product of the greatest norms, so no sum is above e^window, whatever the vectors.
+    greatest = torch.stack([scaled.norm(dim=1).max(), columns.norm(dim=1).max()])
+    shift = max(0.0, float(ranks.reduce(greatest, "max").prod()) + math.log(len(columns)) - window)
+    tiles = _Tiles(scaled, columns, shift, first)
+    by_row, by_column = x.new_zeros(len(x)), x.new_zeros(len(columns))
+    for i, j, tile in tiles.kept():
+        by_row[i] += tile.sum(dim=1)
+        by_column[j] += tile.sum(dim=0)
+    by_column = ranks.reduce(by_column)
+    logit = (scaled * y).sum(dim=1) - shift
+    pair = logit.exp()
+    own = by_column[first : first + len(x)]
+    least = float(ranks.reduce(-torch.minimum(by_row + pair, own + pair).min(), "max").neg())
+    if x.dtype == torch.float32 and least < math.exp(10 - window):
+        # Small temperatures spread the logits over more than float32's exponents; float64 has eight times as many.
+        value, dx, dy = _value_and_gradients(x.double(), y.double(), tau, ranks, gradients)
+        return value.float(), dx.float(), dy.float()
+    value = ranks.reduce(_cross_entropy(by_row, pair, logit).sum() + _cross_entropy(own, pair, logit).sum())
+    value = value / (2 * len(columns))
+    if not gradients:
+        return value, x.new_empty(0), x.new_empty(0)
+    dx, dy = torch.zeros_like(x), torch.zeros_like(columns)
+    rows = (by_row + pair).reciprocal()[:, None]
+    totals = ranks.gather((own + pair)[:, None]).reciprocal()[:, 0]
+    weights = tiles.buffer()
+    for i, j, tile in tiles.again():
+        tile *= torch.add(rows[i], totals[j], out=weights[: tile.shape[0], : tile.shape[1]])
+        dx[i].addmm_(tile, columns[j])
+        dy[j].addmm_(tile.T, x[i])
+    missing = (by_row * rows[:, 0] + own / (own + pair))[:, None]
+    share = 1 / (2 * len(columns) * tau)
+    dx.addcmul_(missing, y, value=-1).mul_(share)
+    dy = ranks.reduce(dy)[first : first + len(x)].addcmul_(missing, x, value=-1).mul_(share)
+    return value, dx, dy
+
+
+def _cross_entropy(negatives: Tensor, pair: Tensor, logit: Tensor) -> Tensor:
+    """Return log((negatives + pair) / pair) with pair = exp(logit), exact for few negatives and for a small pair."""
+    return torch.where(negatives < pair, (negatives / pair).log1p(), (negatives + pair).log() - logit)
+
+
+class _Tiles:
+    """exp(x y^T - shift) without its pairs, tile by tile, twice; ``KEPT`` bytes are kept for the second."""
+
+    def __init__(self, x: Tensor, y: Tensor, shift: float, first: int) -> None:
+        self.x, self.y, self.shift, self.first = x, y, shift, first
+        self.size = size = tile_rows(x.device.type)
+        self.cuts = [
+            (slice(i, min(i + size, len(x))), slice(j, min(j + size, len(y))))
+            for i in range(0, len(x), size)
+            for j in range(0, len(y), size)
+        ]
+        self.store: list[Tensor] = []
+        self.fitting = KEPT // (size * size * x.element_size())
+
+    def buffer(self) -> Tensor:
+        """Return room for a tile."""
+        return self.x.new_empty(min(self.size, len(self.x)), min(self.size, len(self.y)))
+
+    def kept(self) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Yield each tile with its rows and columns, for reading."""
+        buffer = self.buffer()
+        for rows, columns in self.cuts:
+            keep = len(self.store) < self.fitting
+            tile = self._compute(rows, columns, self.buffer() if keep else buffer)
+            if keep:
+                self.store.append(tile)
+            yield rows, columns, tile
+
+    def again(self) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Yield the tiles once more; they are the caller's to overwrite."""
+        buffer, kept = self.buffer(), iter(self.store)
+        for rows, columns in self.cuts:
+            tile = next(kept, None)
+            yield rows, columns, self._compute(rows, columns, buffer) if tile is None else tile
+
+    def _compute(self, rows: slice, columns: slice, out: Tensor) -> Tensor:
+        x, y = self.x[rows], self.y[columns]
+        tile = torch.mm(x, y.T, out=out[: len(x), : len(y)]).sub_(self.shift).exp_()
+        offset = self.first + rows.start - columns.start
+        if -len(x) < offset < len(y):
+            tile.diagonal(offset).zero_()
+        return tile
 
 
 def inter_loss(
@@ -30,6 +164,7 @@ def inter_loss(
     tau_pseudo: float,
     overlap_weight: float = 1.0,
     pseudo_weight: float = 1.0,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """Inter-MCR loss: L_ttc on the overlap pair plus L_avc on the pseudo pair.
 
@@ -40,16 +175,17 @@ def inter_loss(
         tau_pseudo: Temperature of L_avc (tau3 of the paper).
         overlap_weight: Weight of L_ttc; 0 leaves it out.
         pseudo_weight: Weight of L_avc; 0 leaves it out.
+        ranks: The processes that hold the joint batch's other rows.
     """
     loss = overlap[0].new_zeros(())
     if overlap_weight:
-        loss = loss + overlap_weight * info_nce(*overlap, tau_overlap)
+        loss = loss + overlap_weight * info_nce(*overlap, tau_overlap, ranks)
     if pseudo is not None and pseudo_weight:
-        loss = loss + pseudo_weight * info_nce(*pseudo, tau_pseudo)
+        loss = loss + pseudo_weight * info_nce(*pseudo, tau_pseudo, ranks)
     return loss
 
 
-def intra_loss(overlap: Tensor, pseudo: Tensor, squared: bool = False) -> Tensor:
+def intra_loss(overlap: Tensor, pseudo: Tensor, squared: bool = False, ranks: Ranks = ALONE) -> Tensor:
     """Intra-MCR loss of one space: the pull of InfoNCE alone, half the mean distance of overlap and pseudo row.
 
     The push is left out because these pairs are pseudo pairs and because the push is what keeps modalities apart.
@@ -58,8 +194,11 @@ def intra_loss(overlap: Tensor, pseudo: Tensor, squared: bool = False) -> Tensor
         overlap: (B, D) projected overlap rows.
         pseudo: (B, D) projected pseudo rows of the same space.
         squared: Squared instead of plain Euclidean distance (the sources do not settle which).
+        ranks: The processes that hold the joint batch's other rows; the mean is over all of them.
     """
     squares = (overlap - pseudo).square().sum(dim=1)
     # The root has no gradient at 0: coinciding rows would give NaN, so they count as (almost) 0.
     distances = squares if squared else squares.clamp_min(1e-12).sqrt()
-    return distances.mean() / 2
+    own = distances.sum() / (2 * len(overlap) * ranks.size)
+    # The joint value, with the gradient of this rank's part of it.
+    return own + (ranks.reduce(own.detach()) - own.detach())

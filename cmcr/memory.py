@@ -49,6 +49,7 @@ class Memory:
         self.encoder = manifest.encoder
         self.dtype = manifest.dtype
         self.normalized = manifest.normalized
+        self._line_ends: dict[str, np.ndarray] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> Memory:
@@ -137,9 +138,10 @@ class Memory:
         return found
 
     def row(self, modality: Modality, index: int) -> Row:
-        """Return what is known about one row, reading only its shard.
+        """Return what is known about one row, reading only its line; where lines end is learnt once a shard.
 
         Raises:
+            ArtifactError: as ``metadata``.
             IndexError: ``index`` is not in [0, rows).
         """
         shards = self.shards(modality)
@@ -147,8 +149,7 @@ class Memory:
         if not 0 <= index < ends[-1]:
             raise IndexError(f"row {index}; {self.path} holds {ends[-1]} {modality} rows")
         number = bisect.bisect_right(ends, index)
-        start = ends[number] - shards[number].rows
-        return next(itertools.islice(self._shard_metadata(shards[number]), index - start, None))
+        return self._shard_row(shards[number], index - ends[number] + shards[number].rows)
 
     def skip_records(self) -> Iterator[Skip]:
         """Yield every skip ever committed, in order.
@@ -170,8 +171,22 @@ class Memory:
     def skipped(self) -> list[Skip]:
         """Return what could not be embedded and still is not: the last word on each item, in the order written."""
         last = {(skip.modality, skip.id, skip.source): skip for skip in self.skip_records()}
-        held = {m: {row.id: row.source for row in self.metadata(m)} for m in self.modalities} if last else {}
+        asked = {m: {skip.id for skip in last.values() if skip.modality is m} for m in self.modalities} if last else {}
+        held = {modality: self._sources(modality, ids) for modality, ids in asked.items()}
         return [s for s in last.values() if s.reason == CHANGED or held.get(s.modality, {}).get(s.id) != s.source]
+
+    def _sources(self, modality: Modality, ids: set[str]) -> dict[str, str]:
+        """Return where the rows of ``ids`` came from; other lines are not parsed, for there may be millions."""
+        wanted = {b'{"id": ' + json.dumps(each, ensure_ascii=False).encode() for each in ids}
+        found: dict[str, str] = {}
+        for path in (self.path / shard.metadata for shard in self.shards(modality)):
+            try:
+                with path.open("rb") as file:
+                    rows = (json.loads(line) for line in file if line[: line.find(b', "source": ')] in wanted)
+                    found |= {_text(row, "id", path): _text(row, "source", path) for row in rows}
+            except (OSError, ValueError) as error:
+                raise ArtifactError(f"{path}: {_why(error)}; restore it, or embed into a new folder") from None
+        return found
 
     def source_path(self, row: Row) -> Path | None:
         """Return the file a row was made from, or None: a text line, a tar member, or a file that is gone."""
@@ -200,6 +215,7 @@ class Memory:
             for shard in self.shards(modality):
                 problems += self._shard_problems(shard)
             problems += self._id_problems(modality)
+        problems += self._index_problems()
         try:
             list(self.skip_records())
         except ArtifactError as error:
@@ -231,7 +247,7 @@ class Memory:
 
     def _unit(self, stored: np.ndarray, shard: Shard) -> np.ndarray:
         block = np.array(stored, dtype=np.float32)
-        norms = np.linalg.norm(block, axis=1, keepdims=True)
+        norms = np.sqrt(np.einsum("nd,nd->n", block, block))[:, None]  # six times faster than numpy's norm
         if not (np.isfinite(norms).all() and norms.all()):
             path = self.path / shard.vectors
             raise ArtifactError(f"{path}: holds non-finite or zero vectors; see cmcr info --verify {self.path}")
@@ -241,9 +257,24 @@ class Memory:
     def _shard_metadata(self, shard: Shard) -> Iterator[Row]:
         path, count = self.path / shard.metadata, 0
         for count, value in _json_lines(path):  # noqa: B007 - the last count is compared after the loop
-            yield Row(_text(value, "id", path), _text(value, "source", path), value.get("hash"), value.get("text"))
+            yield _row(value, path)
         if count != shard.rows:
             raise ArtifactError(f"{path}: {count} lines; the manifest says {shard.rows} rows")
+
+    def _shard_row(self, shard: Shard, number: int) -> Row:
+        path = self.path / shard.metadata
+        try:
+            if shard.metadata not in self._line_ends:
+                self._line_ends[shard.metadata] = np.flatnonzero(np.fromfile(path, np.uint8) == ord("\n"))
+            ends = self._line_ends[shard.metadata]
+            if len(ends) != shard.rows:
+                raise ArtifactError(f"{path}: {len(ends)} lines; the manifest says {shard.rows} rows")
+            with path.open("rb") as file:
+                file.seek(int(ends[number - 1]) + 1 if number else 0)
+                value = json.loads(file.readline())
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"{path}: {_why(error)}; restore it, or embed into a new folder") from None
+        return _row(value, path)
 
     def _shard_problems(self, shard: Shard) -> list[str]:
         problems = []
@@ -265,6 +296,21 @@ class Memory:
             problems.append(f"{shard.vectors}: {off} rows are not of norm 1")
         return problems
 
+    def _index_problems(self) -> list[str]:
+        """Return what is wrong with the files of the indexes kept beside the vectors; their makers name the sha256."""
+        problems = []
+        for path in sorted((self.path / "index").glob("*.faiss")):
+            name = path.relative_to(self.path).as_posix()
+            try:
+                expected = json.loads(path.with_suffix(".json").read_bytes())["sha256"]
+            except (OSError, ValueError, KeyError, TypeError):
+                problems.append(f"{name}: its .json is missing or damaged; run cmcr index again, or delete it")
+                continue
+            if sha256_file(path) != expected:
+                problems.append(f"{name}: its sha256 is not the one in its .json; run cmcr index again, or delete it")
+        left = sorted((self.path / "index").glob(".*.partial"))
+        return problems + [f"index/{path.name}: left by a cmcr index that did not end; delete it" for path in left]
+
     def _id_problems(self, modality: Modality) -> list[str]:
         try:
             ids = self.ids(modality)
@@ -284,6 +330,12 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield number, value
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: {_why(error)}; restore it, or embed into a new folder") from None
+
+
+def _row(value: Any, path: Path) -> Row:
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{path}: damaged (not an object); restore it, or embed into a new folder")
+    return Row(_text(value, "id", path), _text(value, "source", path), value.get("hash"), value.get("text"))
 
 
 def _text(value: dict[str, Any], key: str, path: Path) -> str:

@@ -7,12 +7,14 @@ import hashlib
 import io
 import json
 import os
+import time
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 import numpy as np
 
@@ -21,6 +23,73 @@ from cmcr.files import LOCK, locked, write_atomic, write_json
 from cmcr.manifest import DTYPES, MANIFEST, SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
 from cmcr.memory import Memory
 from cmcr.modality import Modality
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A shard and its skips as they will lie on disk, not yet part of a memory.
+
+    Attributes:
+        vectors: The .npy file, normalised.
+        rows: What is known about each vector, as JSON lines.
+        skips: What could not be embedded, as JSON lines.
+    """
+
+    vectors: bytes
+    rows: bytes
+    skips: bytes
+
+    @property
+    def count(self) -> int:
+        """How many rows it holds."""
+        return self.rows.count(b"\n")
+
+    @property
+    def skipped(self) -> int:
+        """How many skips it holds."""
+        return self.skips.count(b"\n")
+
+    def skip_records(self) -> list[Skip]:
+        """Return its skips."""
+        values = map(json.loads, self.skips.splitlines())
+        return [Skip(**(value | {"modality": Modality(value["modality"])})) for value in values]
+
+    def write(self, file: IO[bytes]) -> None:
+        """Write it as one file, a zip with a checksum of each part."""
+        with zipfile.ZipFile(file, "w") as archive:
+            for name in ("vectors", "rows", "skips"):
+                archive.writestr(zipfile.ZipInfo(name), getattr(self, name))
+
+    @classmethod
+    def read(cls, path: Path) -> Packed | None:
+        """Read what ``write`` wrote; None: there is no such file, or it is damaged."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return cls(*(archive.read(name) for name in ("vectors", "rows", "skips")))
+        except (FileNotFoundError, zipfile.BadZipFile, KeyError, EOFError, NotImplementedError):
+            return None
+
+
+def pack(vectors: np.ndarray, dtype: str, rows: Sequence[Row], skipped: Iterable[Skip] = ()) -> Packed:
+    """Return vectors, what is known about each, and skips in the form that lies on disk.
+
+    Args:
+        vectors: (N, D) float, finite and not zero; stored normalised.
+        dtype: How they are stored.
+        rows: N of them.
+        skipped: What could not be embedded.
+
+    Raises:
+        ValueError: shapes, values or lengths are not as said (a mistake of the caller).
+    """
+    if vectors.ndim != 2 or len(vectors) != len(rows):
+        raise ValueError(f"vectors of shape {vectors.shape} for {len(rows)} rows")
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    if not (np.isfinite(norms).all() and norms.all()):
+        raise ValueError("non-finite or zero vectors cannot be stored")
+    file = io.BytesIO()
+    np.save(file, (vectors / norms).astype(dtype), allow_pickle=False)
+    return Packed(file.getvalue(), b"".join(map(_json_line, rows)), b"".join(map(_json_line, skipped)))
 
 
 class MemoryWriter:
@@ -34,8 +103,10 @@ class MemoryWriter:
 
     memory: Memory
 
-    def __init__(self, path: str | Path, encoder: EncoderInfo, dtype: str | None = None) -> None:
+    def __init__(self, path: str | Path, encoder: EncoderInfo, dtype: str | None = None, *, wait: float = 0) -> None:
         """Choose the folder, the encoder and how vectors lie on disk (None: as they do, or float16 in a new memory).
+
+        ``wait`` says for how many seconds to wait for another writer to end.
 
         Raises:
             InputError: an unknown ``dtype``.
@@ -45,6 +116,7 @@ class MemoryWriter:
         self.path = Path(path)
         self._encoder = encoder
         self._dtype = dtype
+        self._wait = wait
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -56,7 +128,7 @@ class MemoryWriter:
         """
         with ExitStack() as stack, self._named_errors():
             self._make_folder()
-            stack.enter_context(locked(self.path))
+            self._lock(stack)
             self.memory = Memory(self.path, self._open_manifest())
             self._clean()
             self._stack = stack.pop_all()
@@ -84,15 +156,23 @@ class MemoryWriter:
         """
         if vectors.shape != (len(rows), self._encoder.dim):
             raise ValueError(f"vectors of shape {vectors.shape} for {len(rows)} rows of {self._encoder.dim} components")
-        manifest, skips = self.memory.manifest, [_json_line(asdict(skip)) for skip in skipped]
+        self.append_packed(modality, pack(vectors, self.memory.dtype, rows, skipped))
+
+    def append_packed(self, modality: Modality, packed: Packed) -> None:
+        """Commit what ``pack`` made for this memory's dtype, all or nothing.
+
+        Raises:
+            OSError: as ``append``.
+        """
+        manifest = self.memory.manifest
         with self._named_errors():
-            if len(rows):
-                shard = self._write_shard(modality, vectors, rows, number=len(manifest.shards.get(modality, ())))
+            if packed.count:
+                shard = self._write_shard(modality, packed, number=len(manifest.shards.get(modality, ())))
                 shards = manifest.shards | {modality: (*manifest.shards.get(modality, ()), shard)}
                 manifest = dataclasses.replace(manifest, shards={m: shards[m] for m in Modality if m in shards})
-            if skips:
-                self._write_skips(skips)
-                manifest = dataclasses.replace(manifest, skipped=manifest.skipped + len(skips))
+            if packed.skipped:
+                self._write_skips(packed.skips)
+                manifest = dataclasses.replace(manifest, skipped=manifest.skipped + packed.skipped)
             self._commit(manifest)
 
     def forget_skipped(self) -> None:
@@ -106,23 +186,26 @@ class MemoryWriter:
             write_json(self.path / MANIFEST, manifest.to_json())
             self.memory = Memory(self.path, manifest)
 
-    def _write_shard(self, modality: Modality, vectors: np.ndarray, rows: Sequence[Row], number: int) -> Shard:
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-        if not (np.isfinite(norms).all() and norms.all()):
-            raise ValueError("non-finite or zero vectors cannot be stored")
-        file = io.BytesIO()
-        np.save(file, (vectors / norms).astype(self.memory.dtype), allow_pickle=False)
-        metadata = b"".join(_json_line(asdict(row)) for row in rows)
-        names = Shard.names(modality, number)
-        for name, data in zip(names, (file.getvalue(), metadata), strict=True):
+    def _write_shard(self, modality: Modality, packed: Packed, number: int) -> Shard:
+        names, contents = Shard.names(modality, number), (packed.vectors, packed.rows)
+        for name, data in zip(names, contents, strict=True):
             write_atomic(self.path / name, data)
-        digests = (hashlib.sha256(data).hexdigest() for data in (file.getvalue(), metadata))
-        return Shard(*names, len(rows), *digests)
+        return Shard(*names, packed.count, *(hashlib.sha256(data).hexdigest() for data in contents))
 
-    def _write_skips(self, lines: list[bytes]) -> None:
+    def _write_skips(self, lines: bytes) -> None:
         path = self.path / SKIPPED
         old = path.read_bytes() if self.memory.manifest.skipped else b""
-        write_atomic(path, old + b"".join(lines))
+        write_atomic(path, old + lines)
+
+    def _lock(self, stack: ExitStack) -> None:
+        until = time.monotonic() + self._wait
+        while True:
+            try:
+                return stack.enter_context(locked(self.path))
+            except ArtifactError:
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(0.05)
 
     def _make_folder(self) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -130,7 +213,7 @@ class MemoryWriter:
         self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / MANIFEST).exists():
             others = set(os.listdir(self.path)) - {LOCK, f".{MANIFEST}.partial"}  # noqa: PTH208
-            if others:
+            if others and not (self.path / MANIFEST).exists():  # another process may just have made it
                 raise ArtifactError(
                     f"{self.path}: not empty and not a memory (holds {sorted(others)[0]!r}); choose a new folder"
                 )
@@ -184,5 +267,12 @@ def relative_to_memory(path: Path, memory: Path) -> str:
     return Path(target if apart else os.path.relpath(target, origin)).as_posix()
 
 
-def _json_line(value: dict[str, object]) -> bytes:
-    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+def _json_line(value: Row | Skip) -> bytes:
+    # Texts and nulls alone, so put together here: json.dumps of a dict takes longer than to embed a short text.
+    cells = [(name, getattr(value, name)) for name in value.__slots__]
+    return (
+        "{" + ", ".join([f'"{name}": {_encode(cell) if cell is not None else "null"}' for name, cell in cells]) + "}\n"
+    ).encode()
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode

@@ -11,15 +11,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cmcr.consistency import recall, recall_top_k
+from cmcr.consistency import recall, recall_nearest
+from cmcr.devices import Products, choose_products, matrix_products
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import atomic, write_json
+from cmcr.graphs import PIECE, graphs
 from cmcr.hooks import Progress, silent
+from cmcr.index import ExactIndex, Index
+from cmcr.loader import read_rows
 from cmcr.memory import Memory
 from cmcr.modality import Modality
 
-QUERIES = 4096
+QUERIES = 16_384
 """Overlap rows that share one pass over a memory."""
+GATHERED = 1 << 15
+"""Recalled rows held at a time by the top-k."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ class Pairs:
         """Return some rows as float32 tensors."""
 
         def tensor(array: np.ndarray | None) -> torch.Tensor | None:
-            return None if array is None else torch.from_numpy(array[rows].astype(np.float32)).to(device)
+            return None if array is None else torch.from_numpy(read_rows(array, rows)).to(device)
 
         overlap = tensor(self.overlap_a), tensor(self.overlap_b)
         return Rows(overlap[0], overlap[1], tensor(self.pseudo_a), tensor(self.pseudo_b))  # type: ignore[arg-type]
@@ -167,11 +173,19 @@ class Side:
 
 
 def build_pairs(
-    a: Side, b: Side, folder: Path, tau: float, top_k: int = 0, device: str = "cpu", progress: Progress = silent
+    a: Side,
+    b: Side,
+    folder: Path,
+    tau: float,
+    top_k: int = 0,
+    device: str = "cpu",
+    precision: Products = "fp32",
+    progress: Progress = silent,
 ) -> Pairs:
     """Compute the pairs of two memories into ``folder`` as float16 .npy files, or reuse those that are there.
 
-    The full softmax over each memory, streamed (``top_k`` 0), or only its ``top_k`` nearest rows.
+    The full softmax over each memory, streamed (``top_k`` 0), or only its ``top_k`` nearest rows: found exactly, or in
+    memories above ``graphs.PIECE`` rows by HNSW graphs, which are kept beside the pairs.
 
     Returns:
         The pairs, memory-mapped.
@@ -185,10 +199,15 @@ def build_pairs(
             if part == "pseudo" and side.outer is None:
                 arrays.append(None)
                 continue
-            key = _key(side, part, tau, top_k)
+            key = _key(side, part, tau, top_k or choose_products(device, precision))
             path = folder / f"{part}_{name}.npy"
             if _stored_key(path) != key:
-                blocks = _overlap_blocks(side) if part == "overlap" else _recalled_blocks(side, tau, top_k, device)
+                if part == "overlap":
+                    blocks = _overlap_blocks(side)
+                elif top_k:
+                    blocks = _nearest_blocks(side, tau, top_k, folder, progress)
+                else:
+                    blocks = _recalled_blocks(side, tau, device, precision)
                 _write(path, (len(side.rows), side.memory.encoder.dim), blocks, progress, done, total)
                 write_json(path.with_suffix(".json"), {"made_from": key})
             done += len(side.rows)
@@ -198,10 +217,10 @@ def build_pairs(
     return Pairs(arrays[0], arrays[2], arrays[1], arrays[3])
 
 
-def _key(side: Side, part: str, tau: float, top_k: int) -> str:
+def _key(side: Side, part: str, tau: float, how: int | str) -> str:
     made_from = [side.memory.fingerprint(side.overlap), hashlib.sha256(side.rows.astype("<i8").tobytes()).hexdigest()]
     if part == "pseudo" and side.outer is not None:
-        made_from += [side.memory.fingerprint(side.outer), repr(tau), str(top_k)]
+        made_from += [side.memory.fingerprint(side.outer), repr(tau), str(how)]
     return hashlib.sha256(" ".join([part, *made_from]).encode()).hexdigest()
 
 
@@ -219,20 +238,33 @@ def _overlap_blocks(side: Side) -> Iterator[np.ndarray]:
         yield side.memory.vectors(side.overlap, side.rows[start : start + QUERIES])
 
 
-def _recalled_blocks(side: Side, tau: float, top_k: int, device: str) -> Iterator[np.ndarray]:
-    memory, outer = side.memory, side.outer
-    assert outer is not None  # noqa: S101  (callers ask only for sides that recall)
+def _recalled_blocks(side: Side, tau: float, device: str, precision: Products) -> Iterator[np.ndarray]:
+    memory, outer = side.memory, _outer(side)
     for block in _overlap_blocks(side):
-        queries = torch.from_numpy(block).to(device)
-        # The top-k keeps k vectors a query in memory, so it takes fewer queries a pass.
-        parts = queries.split(max(1, QUERIES // max(1, top_k))) if top_k else (queries,)
-        recalled = [
-            recall_top_k(part, lambda: memory.blocks(outer), tau, top_k)
-            if top_k
-            else recall(part, lambda: memory.blocks(outer), tau)
-            for part in parts
-        ]
-        yield torch.cat(recalled).cpu().numpy()
+        # Entered anew for each block: what runs between two of them is not ours.
+        with matrix_products(device, precision):
+            recalled = recall(torch.from_numpy(block).to(device), lambda: memory.blocks(outer), tau)
+        yield recalled.cpu().numpy()
+
+
+def _nearest_blocks(side: Side, tau: float, top_k: int, folder: Path, progress: Progress) -> Iterator[np.ndarray]:
+    memory, outer = side.memory, _outer(side)
+    large = memory.rows(outer) > PIECE
+    index: Index = (
+        graphs(memory, outer, folder / "graphs", progress) if large else ExactIndex(lambda: memory.blocks(outer))
+    )
+    size = max(1, GATHERED // top_k)
+    for block in _overlap_blocks(side):
+        hits = index.search(block, top_k)
+        for start in range(0, len(block), size):
+            scores, rows = (torch.from_numpy(each[start : start + size]) for each in hits)
+            found = memory.vectors(outer, rows.clamp_min(0).flatten().numpy())
+            yield recall_nearest(scores, torch.from_numpy(found).view(*rows.shape, -1), tau).numpy()
+
+
+def _outer(side: Side) -> Modality:
+    assert side.outer is not None  # noqa: S101  (callers ask only for sides that recall)
+    return side.outer
 
 
 def _write(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from cmcr import lean_mlp
 from cmcr.errors import ArtifactError
 
 Kind = Literal["mlp", "half-mlp", "linear", "identity", "route"]
@@ -87,6 +88,8 @@ class Projector(nn.Module):
         """Project (N, in_dim) unit vectors of one modality to (N, out_dim) unit vectors."""
         if modality is not None and modality in self.centers:
             x = F.normalize(x - self.centers[modality], dim=1)
+        if lean_mlp.fits(self.body, x):
+            return lean_mlp.lean_mlp(cast(nn.Sequential, self.body), x)
         return F.normalize(self.body(x), dim=1)
 
     def of(self, modality: str) -> OfModality:

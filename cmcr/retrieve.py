@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shlex
 from collections.abc import Sequence
@@ -23,7 +22,6 @@ from cmcr.modality import Modality
 from cmcr.space import ConnectedSpace, SpaceEncoder
 
 BATCH = 64
-_FEW = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +258,7 @@ def retrieve(
     """
     vectors = queries if isinstance(queries, np.ndarray) else np.stack([query.vector for query in queries])
     scores, rows = (index or open_index(space, memory, modality)).search(vectors, k)
-    known = _metadata(memory, modality, sorted({int(row) for row in rows.flat if row >= 0}))
+    known = {number: memory.row(modality, number) for number in np.unique(rows[rows >= 0]).tolist()}
     return [
         [
             _hit(memory, rank, known[int(row)], float(score))
@@ -274,11 +272,3 @@ def retrieve(
 def _hit(memory: Memory, rank: int, row: Row, score: float) -> Hit:
     path = memory.source_path(row)
     return Hit(rank, row.id, score, row.source, row.text, os.path.relpath(path) if path else None)
-
-
-def _metadata(memory: Memory, modality: Modality, rows: Sequence[int]) -> dict[int, Row]:
-    """Return what is known about ``rows`` (ascending): a few are looked up, many are met on one pass."""
-    if len(rows) < _FEW:
-        return {number: memory.row(modality, number) for number in rows}
-    wanted, passed = set(rows), itertools.islice(memory.metadata(modality), rows[-1] + 1)
-    return {number: row for number, row in enumerate(passed) if number in wanted}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from cmcr.batch_norm import join_batch_norms
 from cmcr.config import ConnectConfig
 from cmcr.consistency import complete
+from cmcr.devices import matrix_products
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import write_atomic
 from cmcr.hooks import Log, Progress, silent, unlogged
+from cmcr.loader import ahead
 from cmcr.losses import inter_loss, intra_loss
 from cmcr.pairing import Pairs, Rows
 from cmcr.projector import Projector, ProjectorConfig, initialise
+from cmcr.ranks import ALONE, Ranks
 
 PAPER_BATCH, SMALLEST_BATCH = 10_240, 80
 """The automatic batch lies between; below about 80 rows InfoNCE has too few negatives (measured on small memories)."""
@@ -40,11 +45,12 @@ class Progressed:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def batch_size_for(config: ConnectConfig, rows: int) -> int:
+def batch_size_for(config: ConnectConfig, rows: int, ranks: int = 1) -> int:
     """Return the batch size: the one asked for, or the paper's halved until the run has ``min_steps`` steps.
 
     Raises:
-        InputError: an explicit batch above the training rows, or fewer than 2 rows (BatchNorm and InfoNCE need 2).
+        InputError: an explicit batch above the training rows, fewer than 2 rows (BatchNorm and InfoNCE need 2), or a
+            batch that ``ranks`` processes cannot share equally.
     """
     if rows < 2:
         raise InputError(f"{rows} overlap row(s) to train on; at least 2 are needed: embed more overlap items")
@@ -52,12 +58,19 @@ def batch_size_for(config: ConnectConfig, rows: int) -> int:
         raise InputError(f"batch size {config.batch_size} is above the {rows} training rows; lower it, or leave it out")
     if config.batch_size == 1:
         raise InputError("batch size 1 has no negatives; expected 2 or more")
+    if config.batch_size % ranks:
+        raise InputError(
+            f"batch size {config.batch_size} cannot be shared equally by {ranks} processes; use a multiple"
+        )
+    if rows < ranks:
+        raise InputError(f"{rows} overlap rows to train on are too few for {ranks} processes; start fewer")
     if config.batch_size:
         return config.batch_size
     size = PAPER_BATCH
     while size > SMALLEST_BATCH and (size > rows or config.epochs * (rows // size) < config.min_steps):
         size //= 2
-    return min(size, rows)
+    size = min(size, rows)
+    return size - size % ranks
 
 
 def new_projectors(config: ConnectConfig, dim_a: int, dim_b: int) -> tuple[Projector, Projector]:
@@ -77,17 +90,24 @@ def new_projectors(config: ConnectConfig, dim_a: int, dim_b: int) -> tuple[Proje
 
 
 def batch_loss(
-    projectors: tuple[Projector, Projector], rows: Rows, config: ConnectConfig, noise: torch.Generator
+    projectors: tuple[Projector, Projector],
+    rows: Rows,
+    config: ConnectConfig,
+    noise: torch.Generator,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """Return the C-MCR loss of a batch: completion, projection, inter and intra loss.
 
     L = overlap_weight L_ttc + pseudo_weight L_avc + lambda L_intra
+
+    With several ``ranks``, ``rows`` are this rank's part of the joint batch (parts lie in rank order), the value is the
+    joint batch's, and the ranks' gradients add up to the joint one, provided BatchNorm is frozen or joint.
     """
 
     def completed(x: Tensor, recalled: bool = False) -> Tensor:
         if recalled and config.renormalize:
             x = torch.nn.functional.normalize(x, dim=1)
-        return complete(x, config.noise, noise)
+        return complete(x, config.noise, noise, ranks)
 
     sides = ((rows.overlap_a, rows.pseudo_a), (rows.overlap_b, rows.pseudo_b))
     overlap, pseudo = [], []
@@ -104,10 +124,11 @@ def batch_loss(
         config.tau_pseudo or config.tau,
         config.overlap_weight,
         config.pseudo_weight,
+        ranks,
     )
     if pair is not None and config.intra_weight:
         squared = config.intra == "squared"
-        pull = intra_loss(overlap[0], pair[0], squared) + intra_loss(overlap[1], pair[1], squared)
+        pull = intra_loss(overlap[0], pair[0], squared, ranks) + intra_loss(overlap[1], pair[1], squared, ranks)
         loss = loss + config.intra_weight * pull
     return loss
 
@@ -127,69 +148,110 @@ def fit(
     *,
     checkpoint: Path | None = None,
     device: str = "cpu",
+    ranks: Ranks = ALONE,
     progress: Progress = silent,
     log: Log = unlogged,
 ) -> tuple[Projector, Projector, Progressed]:
     """Train two projectors and return the best pair of them by ``validate``'s ``selection``.
 
     Every random draw comes from generators seeded by (seed, epoch), so that a run resumed at an epoch from
-    ``checkpoint`` ends, on the CPU, with the same bytes as one that was never stopped.
+    ``checkpoint`` ends, on the CPU, with the same bytes as one that was never stopped. Several ``ranks`` share each
+    batch, and end as one process would but for rounding; a run may be resumed with another number of them.
 
     Args:
         pairs: The training pairs.
         train_rows: (N,) rows of ``pairs`` to train on.
         config: The recipe.
-        validate: Measures the projectors after each epoch.
-        checkpoint: File to resume from (if it exists) and to write after each epoch.
+        validate: Measures the projectors after each epoch; called on rank 0.
+        checkpoint: File to resume from (if it exists) and, on rank 0, to write after each epoch.
         device: Where to train.
+        ranks: The processes that train together; all call this with the same arguments.
         progress: Called after each step.
         log: Called with each epoch's record.
 
     Raises:
         InputError: a batch that cannot be.
         ArtifactError: a checkpoint that cannot be read, or a loss that is not finite.
+        LostRankError: another rank is gone.
     """
-    size = batch_size_for(config, len(train_rows))
-    projectors = new_projectors(config, pairs.overlap_a.shape[1], pairs.overlap_b.shape[1])
-    model = torch.nn.ModuleList(projectors).to(device)
+    size = batch_size_for(config, len(train_rows), ranks.size)
+    dims = pairs.overlap_a.shape[1], pairs.overlap_b.shape[1]
+    projectors = new_projectors(config, *dims)
+    model = torch.nn.ModuleList(projectors)
+    join_batch_norms(model, ranks)
+    model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     best = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     state = _resume(checkpoint, model, optimizer, best, device) if checkpoint else Progressed()
+    if ranks.broadcast(lambda: state.epoch) != state.epoch:
+        raise ArtifactError(
+            f"{checkpoint}: rank {ranks.rank} finds another one than rank 0; put the run where all see it"
+        )
     for record in state.history:
         log(record, record["epoch"])
     steps = len(train_rows) // size
-    for epoch in range(state.epoch, config.epochs):
-        order = np.random.default_rng([config.seed, epoch]).permutation(train_rows)
-        noise = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-        total = 0.0
-        model.train()
-        for step in range(steps):
-            share = (epoch * steps + step) / (config.epochs * steps)
-            optimizer.param_groups[0]["lr"] = config.lr * (1 + math.cos(math.pi * share)) / 2
-            # Sorted, so that rows of a memory-mapped file are read in the order they lie in.
-            rows = pairs.take(np.sort(order[step * size : (step + 1) * size]), device)
-            loss = batch_loss(projectors, rows, config, noise)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            value = loss.item()
-            total += value
-            progress(epoch * steps + step + 1, config.epochs * steps, f"epoch {epoch + 1}, loss {value:.3f}")
-        if not math.isfinite(total):
-            raise ArtifactError(f"the loss became {total} in epoch {epoch + 1}; lower --lr or raise --tau")
-        model.eval()
-        record = {"epoch": epoch + 1, "loss": total / steps, **validate(*projectors)}
-        state.epoch = epoch + 1
-        state.history.append(record)
-        if record["selection"] > state.best:
-            state.best, state.best_epoch = record["selection"], epoch + 1
-            best = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-        log(record, epoch + 1)
-        if checkpoint:
-            _save(checkpoint, model, optimizer, best, state)
-    model.load_state_dict(best)
-    model.cpu().eval()
+    wanted = _batches(train_rows, size, config, state.epoch, ranks)
+    with closing(ahead(lambda part: pairs.take(part, device), wanted)) as batches:
+        for epoch in range(state.epoch, config.epochs):
+            noise = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
+            total = 0.0
+            model.train()
+            for step in range(epoch * steps, (epoch + 1) * steps):
+                share = step / (config.epochs * steps)
+                optimizer.param_groups[0]["lr"] = config.lr * (1 + math.cos(math.pi * share)) / 2
+                value = _step(projectors, optimizer, next(batches), config, noise, ranks)
+                total += value
+                progress(step + 1, config.epochs * steps, f"epoch {epoch + 1}, loss {value:.3f}")
+            if not math.isfinite(total):
+                raise ArtifactError(f"the loss became {total} in epoch {epoch + 1}; lower --lr or raise --tau")
+            model.eval()
+            measured = ranks.broadcast(lambda: validate(*projectors))
+            record = {"epoch": epoch + 1, "loss": total / steps, **measured}
+            state.epoch = epoch + 1
+            state.history.append(record)
+            if record["selection"] > state.best:
+                state.best, state.best_epoch = record["selection"], epoch + 1
+                best = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+            log(record, epoch + 1)
+            if checkpoint and ranks.rank == 0:
+                _save(checkpoint, model, optimizer, best, state)
+    projectors = new_projectors(config, *dims)
+    torch.nn.ModuleList(projectors).eval().load_state_dict(best)
     return *projectors, state
+
+
+def _batches(
+    train_rows: np.ndarray, size: int, config: ConnectConfig, epoch: int, ranks: Ranks
+) -> Iterator[np.ndarray]:
+    """Yield the rows of this rank's part of each batch, from the start of ``epoch`` to the end of the run."""
+    own = slice(ranks.rank * size // ranks.size, (ranks.rank + 1) * size // ranks.size)
+    for number in range(epoch, config.epochs):
+        order = np.random.default_rng([config.seed, number]).permutation(train_rows)
+        for start in range(0, len(order) - size + 1, size):
+            # Sorted, so that rows of a memory-mapped file are read in the order they lie in.
+            yield np.sort(order[start : start + size])[own]
+
+
+def _step(
+    projectors: tuple[Projector, Projector],
+    optimizer: torch.optim.Optimizer,
+    rows: Rows,
+    config: ConnectConfig,
+    noise: torch.Generator,
+    ranks: Ranks,
+) -> float:
+    """Take one optimiser step and return the loss before it."""
+    optimizer.zero_grad()
+    with matrix_products(rows.overlap_a.device.type, config.precision):
+        loss = batch_loss(projectors, rows, config, noise, ranks)
+        loss.backward()
+    if ranks.size > 1:
+        gradients = [p.grad for p in optimizer.param_groups[0]["params"] if p.grad is not None]
+        summed = ranks.reduce(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, part in zip(gradients, summed.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+    optimizer.step()
+    return loss.item()
 
 
 def _save(

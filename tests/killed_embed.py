@@ -1,6 +1,7 @@
 """Run ``embed`` over and over, each time dying at the next write: started by test_embed.py in a process of its own.
 
-Arguments: the folder of photos, the folder for memories. Prints how many instants of death were tried.
+Arguments: the folder of photos, the folder for memories, and in how many parts each run embeds, one after another (0:
+as a run alone). Prints how many instants of death were tried.
 """
 
 import os
@@ -11,6 +12,7 @@ from conftest import FakeEncoder
 
 from cmcr.embed import embed
 from cmcr.inputs import read_items
+from cmcr.part import Part
 
 
 def die_at(instant):
@@ -27,29 +29,33 @@ def die_at(instant):
 
         return wrapped
 
-    os.fsync = stepping(os.fsync)
+    for name in ("fsync", "unlink", "rmdir"):
+        setattr(os, name, stepping(getattr(os, name)))
     for name in ("replace", "unlink", "mkdir"):
         setattr(Path, name, stepping(getattr(Path, name)))
 
 
-def run(photos, memory):
+def run(photos, memory, parts):
     inputs = read_items(photos, None, FakeEncoder().modalities)
-    embed(FakeEncoder(), inputs, memory, batch_size=2, shard_size=3, workers=2)
+    for rank in reversed(range(parts)):
+        embed(FakeEncoder(), inputs, memory, batch_size=2, shard_size=2, workers=2, part=Part(rank, parts))
+    if not parts:
+        embed(FakeEncoder(), inputs, memory, batch_size=2, shard_size=3, workers=2)
 
 
-def main(photos, memories):
+def main(photos, memories, parts="0"):
     instant, code = 0, 9
     while code == 9:
         instant += 1
         child = os.fork()
         if child == 0:
             die_at(instant)
-            run(photos, f"{memories}/{instant:03d}")
+            run(photos, f"{memories}/{instant:03d}", int(parts))
             os._exit(0)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         assert code in (0, 9), code
         if os.fork() == 0:
-            run(photos, f"{memories}/{instant:03d}")
+            run(photos, f"{memories}/{instant:03d}", int(parts))
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
     sys.stdout.write(f"{instant}\n")

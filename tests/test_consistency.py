@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmcr.consistency import complete, recall, recall_top_k
+from cmcr.consistency import complete, recall, recall_nearest
+from cmcr.index import exact_search
 
 
 def unit(rows, dim, seed):
@@ -38,8 +39,17 @@ def test_recall_is_the_full_softmax_whatever_the_blocks(rows, size, tau, seed):
 @given(st.integers(1, 40), st.integers(1, 41), st.integers(1, 45), st.integers(0, 99))
 def test_top_k_is_the_softmax_over_the_k_nearest(rows, size, k, seed):
     queries, memory = unit(6, 5, seed), unit(rows, 5, seed + 1)
-    found = recall_top_k(queries, blocks_of(memory, size), 0.05, k)
+    hits = exact_search(blocks_of(memory, size)(), queries.numpy(), k)
+    found = recall_nearest(torch.from_numpy(hits.scores), memory[hits.rows], 0.05)
     assert torch.allclose(found.double(), naive(queries, memory, 0.05, k), atol=1e-5)
+
+
+def test_recall_follows_a_maximum_that_rises_far_late():
+    queries = torch.eye(2)
+    memory = torch.tensor([[-1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [1.0, 0.0]])
+    for tau in (0.01, 0.003):
+        found = recall(queries, blocks_of(memory, 1), tau)
+        assert torch.allclose(found.double(), naive(queries, memory, tau), atol=1e-6)
 
 
 def test_recall_does_not_overflow_at_a_tiny_temperature():

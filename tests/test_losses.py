@@ -2,9 +2,11 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from cmcr import losses
 from cmcr.losses import info_nce, inter_loss, intra_loss
 
 
@@ -76,3 +78,85 @@ def test_intra_loss_of_coinciding_rows_has_a_finite_gradient():
     x = unit(4, 3, 0).requires_grad_()
     intra_loss(x, x.detach().clone()).backward()
     assert torch.isfinite(x.grad).all()
+
+
+def held_whole(x, y, tau):
+    logits, target = x @ y.T / tau, torch.arange(len(x))
+    both = torch.nn.functional.cross_entropy
+    return (both(logits, target) + both(logits.T, target)) / 2
+
+
+def value_and_gradients(loss, *inputs):
+    inputs = [tensor.clone().requires_grad_() for tensor in inputs]
+    value = loss(*inputs)
+    return [value.detach(), *torch.autograd.grad(value, inputs)]
+
+
+def assert_exact(x, y, tau, within):
+    within *= max(1, 0.05 / tau)  # what rounding does to the logits grows with them
+    tau = torch.tensor(tau, dtype=x.dtype)
+    found = value_and_gradients(info_nce, x, y, tau)
+    true = value_and_gradients(held_whole, x.double(), y.double(), tau.double())
+    for ours, exact in zip(found, true, strict=True):
+        assert ours.dtype == x.dtype
+        assert (ours.double() - exact).abs().max() <= within * exact.abs().max().clamp_min(1e-3)
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    monkeypatch.setattr(losses, "tile_rows", lambda device: 7)
+    monkeypatch.setattr(losses, "KEPT", 3 * 7 * 7 * 4)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(2, 40), st.sampled_from([0.01, 0.05, 0.3, 3.0]), st.floats(0, 3), st.integers(0, 99))
+def test_value_and_gradients_are_those_of_the_similarities_held_whole(small_tiles, rows, tau, apart, seed):
+    for dtype, within in ((torch.float32, 1e-5), (torch.float64, 1e-9)):
+        x = unit(rows, 6, seed, dtype)
+        y = torch.nn.functional.normalize(x + apart * unit(rows, 6, seed + 1, dtype), dim=1)
+        assert_exact(x, y, tau, within)
+
+
+def test_a_tiny_temperature_stays_exact():
+    # The logits lie between -500 and 500: beyond what float32's exponentials hold.
+    assert_exact(unit(20, 6, 0), unit(20, 6, 1), 0.002, 1e-5)
+
+
+def test_a_pair_that_has_nearly_all_the_weight_keeps_its_small_gradient():
+    x, y = torch.eye(6), torch.nn.functional.normalize(torch.eye(6) + 0.1, dim=1)
+    found, true = value_and_gradients(info_nce, x, y, torch.tensor(0.04)), value_and_gradients(
+        held_whole, x.double(), y.double(), torch.tensor(0.04).double()
+    )  # fmt: skip
+    assert 0 < true[0] < 1e-8
+    assert all(torch.allclose(a.double(), b, rtol=1e-3, atol=0) for a, b in zip(found[:2], true[:2], strict=True))
+
+
+class Products(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.largest, self.similarities = 0, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        self.similarities += function is torch.ops.aten.mm.out
+        if isinstance(result, torch.Tensor):
+            self.largest = max(self.largest, result.untyped_storage().nbytes() // result.element_size())
+        return result
+
+
+@pytest.mark.parametrize(("kept", "computed"), [(0, 2), (1 << 30, 1)])
+def test_similarities_are_never_held_whole_and_each_tile_serves_both_directions(monkeypatch, kept, computed):
+    monkeypatch.setattr(losses, "tile_rows", lambda device: 10)
+    monkeypatch.setattr(losses, "KEPT", kept)
+    x, y = unit(100, 3, 0).requires_grad_(), unit(100, 3, 1)
+    with Products() as seen:
+        info_nce(x, y, 0.1).backward()
+    assert seen.similarities == computed * (100 // 10) ** 2
+    assert seen.largest < 100 * 100 / 10
+
+
+def test_no_gradient_wanted_no_second_pass(monkeypatch):
+    monkeypatch.setattr(losses, "tile_rows", lambda device: 10)
+    with Products() as seen:
+        info_nce(unit(40, 3, 0), unit(40, 3, 1), 0.1)
+    assert seen.similarities == (40 // 10) ** 2

@@ -1,6 +1,7 @@
 """The memory on disk: what is written is read back, what is edited or broken is said, nothing half-written counts."""
 
 import errno
+import hashlib
 import json
 import os
 import tarfile
@@ -310,3 +311,36 @@ def test_full_disk_in_the_middle_of_a_shard_loses_nothing(memory, folder_bytes, 
         assert folder_bytes(memory) == before
         writer.append(TEXT, unit(2), rows(2, 12), [skip])
     assert Memory.open(memory).verify() == [] and Memory.open(memory).rows(TEXT) == 14
+
+
+def test_verify_reads_the_indexes_beside_the_vectors(memory):
+    (memory / "index").mkdir()
+    index = memory / "index" / "a-text-ivf.faiss"
+    index.write_bytes(b"lists")
+    index.with_suffix(".json").write_text(json.dumps({"sha256": hashlib.sha256(b"lists").hexdigest()}))
+    assert Memory.open(memory).verify() == []
+    index.write_bytes(b"lost")
+    (memory / "index" / ".b.faiss.partial").write_bytes(b"")
+    (memory / "index" / "c.faiss").write_bytes(b"")
+    first, second, third = Memory.open(memory).verify()
+    assert first.startswith("index/a-text-ivf.faiss: its sha256 is not the one in its .json")
+    assert second.startswith("index/c.faiss: its .json is missing or damaged")
+    assert third.startswith("index/.b.faiss.partial: left by a cmcr index that did not end")
+
+
+def test_a_row_reads_its_line_and_says_what_is_damaged(memory):
+    path, opened = memory / "metadata" / "text_0001.jsonl", Memory.open(memory)
+    assert [opened.row(TEXT, n) for n in (7, 5, 11, 0)] == [rows(12)[n] for n in (7, 5, 11, 0)]
+    lines = path.read_bytes().splitlines(keepends=True)
+    for data, words in (
+        (b"".join(lines[:2]), "2 lines; the manifest says 3"),
+        (lines[0] + b"3\n" + lines[2], "not an object"),
+        (lines[0] + b"{}\n" + lines[2], "a row without id"),
+        (lines[0] + b"{\n" + lines[2], "damaged"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(ArtifactError, match=words):
+            Memory.open(memory).row(TEXT, 6)
+    path.unlink()
+    with pytest.raises(ArtifactError, match="No such file"):
+        Memory.open(memory).row(TEXT, 6)

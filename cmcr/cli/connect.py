@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -46,6 +47,10 @@ def connect(
     method: Annotated[
         Literal["c-mcr", "linear", "route"] | None,
         _option("method", "--method", _BASICS, "c-mcr trains projectors; linear and route are training-free."),
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32"] | None,
+        _option("precision", "--precision", _BASICS, "Matrix products; auto: bf16 where the hardware has it."),
     ] = None,
     seed: Annotated[int | None, _option("seed", "--seed", _BASICS, "Seed of every random draw.")] = None,
     projector: Annotated[
@@ -130,17 +135,27 @@ def connect(
 ) -> None:
     """Connect two memories that share a modality into one space, without any pair of their other modalities."""
     flags = {name: value for name, value in locals().items() if name in _SETTINGS and value is not None}
-    recipe = (ConnectConfig.from_toml(config) if config else DEFAULTS).replace(**flags)
+    # Read as torch loads. Its C++ part warns at length about each process that is gone; our one line says it.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from cmcr.connect import connect as run_connect
+    from cmcr.connect import follow
     from cmcr.devices import choose_device
+    from cmcr.ranks import joined
 
-    log = _tensorboard(tensorboard) if tensorboard else None
-    with console.progress("connect") as progress:
-        connection = run_connect(
-            memory_a, memory_b, out, recipe, via=via, outer_a=outer_a, outer_b=outer_b, run=run, overwrite=overwrite,
-            device=choose_device(device), progress=progress, **({"log": log} if log else {}),
-        )  # fmt: skip
-    _report(connection, out, memory_a, as_json)
+    # Only inside are the processes of torchrun one run, which tells an error once.
+    with joined(device) as ranks:
+        chosen = choose_device(device)
+        recipe = (ConnectConfig.from_toml(config) if config else DEFAULTS).replace(**flags)
+        if ranks.rank:
+            follow(out, recipe, ranks, run=run, device=chosen)
+            return
+        log = _tensorboard(tensorboard) if tensorboard else None
+        with console.progress("connect") as progress:
+            connection = run_connect(
+                memory_a, memory_b, out, recipe, via=via, outer_a=outer_a, outer_b=outer_b, run=run,
+                overwrite=overwrite, device=chosen, ranks=ranks, progress=progress, **({"log": log} if log else {}),
+            )  # fmt: skip
+        _report(connection, out, memory_a, as_json)
 
 
 _SETTINGS = frozenset(DEFAULTS.to_dict())

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cmcr import console
-from cmcr.errors import ArtifactError
+from cmcr.errors import ArtifactError, InputError
+from cmcr.hooks import silent
 from cmcr.modality import Modality
+from cmcr.part import Part
 
 if TYPE_CHECKING:
     from cmcr.embed import EmbedReport
+    from cmcr.encoders.base import Encoder
     from cmcr.memory import Memory
 
 _IMPORT = "Vectors made elsewhere"
@@ -45,7 +51,20 @@ def embed(
         str, typer.Option(help="Items a batch, or auto: by device, halved when memory runs out.", rich_help_panel=_WORK)
     ] = "auto",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads that decode; default: by processors.", rich_help_panel=_WORK)
+        str | None,
+        typer.Option(help="Threads that decode (default: by processors), or ray.", rich_help_panel=_WORK),
+    ] = None,
+    ray_actors: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --workers ray; default: one a GPU, or one a processor.", rich_help_panel=_WORK),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N",
+            help="Take every N-th shard; for N processes on one folder. Default: by torchrun's or Slurm's variables.",
+            rich_help_panel=_WORK,
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WORK)] = "auto",
     precision: Annotated[
@@ -73,18 +92,22 @@ def embed(
 ) -> None:
     """Embed files into a memory, or go on with one: only what is new is embedded.
 
-    A bad item is skipped with its reason in skipped.jsonl; an interrupted run goes on with the same command.
+    A bad item is skipped with its reason in skipped.jsonl; an interrupted run goes on with the same command. The same
+    command in several processes (torchrun, srun, a job array, --part K/N) shares the work.
     """
     options: dict[str, Any] = {"shard_size": shard_size, "dtype": dtype, "retry_skipped": retry_skipped}
     if from_vectors is not None:
         if source is not None or encoder is not None or encoder_name is None:
             raise typer.BadParameter("--from-vectors needs --encoder-name, and neither INPUT nor --encoder")
+        if part is not None or workers == "ray":
+            raise typer.BadParameter("--from-vectors is done by one process; leave out --part and --workers ray")
         options |= {"encoder_name": encoder_name, "fingerprint": fingerprint}
         reports = _import(from_vectors, ids, sources, output, modality, options)
     else:
         if source is None or encoder is None:
             raise typer.BadParameter("give INPUT and --encoder, or --from-vectors and --encoder-name")
-        options |= {"batch_size": _batch_size(batch_size), "workers": workers}
+        options |= {"batch_size": _batch_size(batch_size)}
+        options |= _sharing(workers, ray_actors, part, retry_skipped)
         load = {"device": device, "precision": precision, "weights": weights or ()}
         reports = [_embed(source, encoder, load, output, modality, up, options)]
     name = encoder or encoder_name or ""
@@ -144,6 +167,29 @@ def _batch_size(given: str) -> int | None:
     return int(given)
 
 
+def _sharing(workers: str | None, ray_actors: int | None, part: str | None, retry_skipped: bool) -> dict[str, Any]:
+    """Return who does the work: threads here, one of several processes, or Ray's actors."""
+    if workers == "ray":
+        if part is not None:
+            raise typer.BadParameter("--workers ray shares the work itself; leave out --part")
+        return {"workers": "ray", "actors": ray_actors}
+    if ray_actors is not None:
+        raise typer.BadParameter("--ray-actors goes with --workers ray")
+    if workers is not None and (not workers.isdecimal() or int(workers) < 1):
+        raise typer.BadParameter(f"{workers!r}; expected 1 or more, or ray", param_hint="--workers")
+    chosen = _part(part) if part is not None else Part.from_environment()
+    if chosen is not None and retry_skipped:
+        raise typer.BadParameter(f"--retry-skipped is for a process alone, not for {chosen}; or give --workers ray")
+    return {"workers": None if workers is None else int(workers), "part": chosen}
+
+
+def _part(given: str) -> Part:
+    try:
+        return Part.parse(given)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 def _embed(
     source: str,
     name: str,
@@ -160,13 +206,41 @@ def _embed(
 
     device = choose_device(load["device"])
     options["batch_size"] = asked = options["batch_size"] or auto_batch_size(device)
+    if device == "cuda" and options.get("part") is not None:
+        _choose_gpu()
     encoder = encoders.load_encoder(name, **load | {"device": device})
     inputs = read_items(source, modality, encoder.modalities, up=up)
-    with console.progress(f"embedding {inputs.modality}") as progress:
-        report = run(encoder, inputs, output, progress=progress, **options)
+    part: Part | None = options.get("part")
+    first = part is None or part.rank == 0  # one bar for all of them
+    with console.progress(f"embedding {inputs.modality}") if first else nullcontext(silent) as progress:
+        if options.get("workers") == "ray":
+            from cmcr.embed_ray import embed_on_ray
+
+            del options["workers"]
+            report = embed_on_ray(
+                partial(_load_there, name, load), encoder, inputs, output, progress=progress, **options
+            )
+        else:
+            report = run(encoder, inputs, output, progress=progress, **options)
     if report.batch_size < asked:
         console.warn(f"memory ran out at {asked} items a batch; went on with --batch-size {report.batch_size}")
     return report
+
+
+def _load_there(name: str, load: dict[str, Any]) -> Encoder:
+    """Load an encoder on another machine, whose devices may be others."""
+    from cmcr.devices import choose_device
+    from cmcr.encoders import load_encoder
+
+    return load_encoder(name, **load | {"device": choose_device(load["device"])})
+
+
+def _choose_gpu() -> None:
+    """Give each of several processes on one machine a GPU of its own."""
+    import torch
+
+    local = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
+    torch.cuda.set_device(int(local) % torch.cuda.device_count())
 
 
 def _import(
@@ -200,7 +274,7 @@ def _counts(report: EmbedReport) -> dict[str, Any]:
         "skipped": len(report.skipped),
         "reasons": dict(report.reasons()),
         "rows": report.rows,
-    }
+    } | ({"shards": report.shards, "missing": report.missing} if report.shards else {})
 
 
 def _tell(report: EmbedReport, output: Path) -> None:
@@ -209,6 +283,10 @@ def _tell(report: EmbedReport, output: Path) -> None:
     parts += [f"{report.duplicates} repeated"] if report.duplicates else []
     parts += [f"{len(report.skipped)} skipped"] if report.skipped else []
     console.say(f"{output}: {', '.join(parts)}; it holds {report.rows}")
+    if report.missing:
+        console.say(
+            f"  {report.missing} of {report.shards} shards are not in it yet: other parts have still to make them"
+        )
     if report.ignored:
         seen = ", ".join(f"{suffix} ({count})" for suffix, count in report.ignored.items())
         console.say(f"  left aside for their suffix: {seen}")
@@ -220,6 +298,8 @@ def _tell(report: EmbedReport, output: Path) -> None:
 
 
 def _tell_next(reports: list[EmbedReport], output: Path, encoder: str | None) -> None:
+    if any(report.missing for report in reports):
+        return
     if not any(report.rows for report in reports):
         console.warn(f"{output} holds none of these yet; mend the files above and run the same command again")
         return
