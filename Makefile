@@ -47,7 +47,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/speed.py
 
 bench-quality: $(STAMP)
-	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/$(if $(BED),bed.py $(BED),quality.py)
 
 docs: $(STAMP)
 	$(BIN)/python -m typer cmcr.cli utils docs --name cmcr --output docs/cli.md

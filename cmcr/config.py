@@ -14,12 +14,17 @@ ALIASES = {"lambda": "intra_weight"}
 """TOML keys and flags whose name cannot be a Python name."""
 
 
+_C_MCR = {"tau": 0.01, "lr": 1e-3, "weight_decay": 0.01}
+_DISTILL = {"tau": 0.1, "lr": 3e-3, "weight_decay": 0.05}
+
+
 @dataclass(frozen=True)
 class ConnectConfig:
     """How two memories are connected. Defaults are C-MCR's (arXiv 2305.14381) where known.
 
     Attributes:
-        method: ``c-mcr`` trains projectors; ``linear`` and ``route`` are training-free.
+        method: ``c-mcr`` trains projectors on recalled pairs; ``distill`` also on what routing knows of the memories;
+            ``linear`` and ``route`` are training-free; ``auto`` chooses between ``distill`` and ``route``.
         projector: ``mlp``, ``half-mlp`` or ``linear`` (c-mcr).
         dim: Components of the connected space; 0 for the larger input.
         hidden: Width of the MLP's hidden layer; 0 for twice ``dim`` (the paper's 1024 for 512).
@@ -27,9 +32,10 @@ class ConnectConfig:
         epochs: Passes over the overlap rows.
         batch_size: Rows a step; 0 for the paper's 10,240, halved until a run has ``min_steps`` steps.
         min_steps: Steps below which the automatic batch shrinks.
-        lr: Peak learning rate of AdamW, decayed by a cosine to 0.
-        weight_decay: AdamW's.
-        tau: Temperature of the overlap loss (tau2) and, unless ``tau_pseudo`` is set, of the pseudo loss (tau3).
+        lr: Peak learning rate of AdamW, decayed by a cosine to 0; None for the method's own (0.001; distill 0.003).
+        weight_decay: AdamW's; None for the method's own (0.01; distill 0.05).
+        tau: Temperature of the overlap loss (tau2) and, unless ``tau_pseudo`` is set, of the pseudo loss (tau3); None
+            for the method's own (0.01; distill 0.1).
         tau_pseudo: Temperature of the pseudo loss; 0 for ``tau``.
         tau_memory: Temperature of the softmax over a memory (tau1).
         noise: Variance per component of the Gaussian completion.
@@ -44,14 +50,16 @@ class ConnectConfig:
         on: ``overlap`` rows or recalled ``pseudo`` rows are what ``linear`` is fitted on.
         center: Subtract the mean of each modality's memory first (linear, route).
         ridge: Ridge of ``linear`` relative to the mean eigenvalue; 0 picks it on the held-out overlap.
-        route_tau: Temperature of ``route``.
-        route_top_k: Overlap rows a vector is routed through; 0 for all.
+        route_tau: Temperature of routing (route, distill).
+        route_top_k: Overlap rows a vector is routed through; 0 for all (distill: at most a tenth of them).
+        distill_tau: Temperature at which routed and own similarities are distilled (distill).
+        own_weight: Weight of what each space knows itself of its own rows (distill).
         precision: ``bf16`` or ``fp32`` matrix products in pairing and training (sums and weights stay float32);
             ``auto``: bf16 where the hardware has it.
         seed: Seed of split, initialisation, order and noise.
     """
 
-    method: Literal["c-mcr", "linear", "route"] = "c-mcr"
+    method: Literal["auto", "c-mcr", "distill", "linear", "route"] = "c-mcr"
     projector: Literal["mlp", "half-mlp", "linear"] = "mlp"
     dim: int = 0
     hidden: int = 0
@@ -59,9 +67,9 @@ class ConnectConfig:
     epochs: int = 36
     batch_size: int = 0
     min_steps: int = 1000
-    lr: float = 1e-3
-    weight_decay: float = 0.01
-    tau: float = 0.01
+    lr: float = None  # type: ignore[assignment]
+    weight_decay: float = None  # type: ignore[assignment]
+    tau: float = None  # type: ignore[assignment]
     tau_pseudo: float = 0.0
     tau_memory: float = 0.01
     noise: float = 0.004
@@ -76,16 +84,26 @@ class ConnectConfig:
     on: Literal["overlap", "pseudo"] = "overlap"
     center: bool = True
     ridge: float = 0.0
-    route_tau: float = 0.05
-    route_top_k: int = 0
+    route_tau: float = 0.1
+    route_top_k: int = 300
+    distill_tau: float = 0.05
+    own_weight: float = 0.1
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, value in self._own(self.method).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for field in dataclasses.fields(self):
             _check(field.name, getattr(self, field.name), get_type_hints(type(self))[field.name])
         if self.pairing not in ("full", "none") and self.top_k < 1:
             raise InputError(f"pairing {self.pairing!r}; expected full, none or topk:K with K of 1 or more")
+
+    @staticmethod
+    def _own(method: str) -> dict[str, float]:
+        """Return the settings whose defaults are the method's own."""
+        return _DISTILL if method in ("auto", "distill") else _C_MCR
 
     @property
     def top_k(self) -> int:
@@ -98,7 +116,7 @@ class ConnectConfig:
         return dataclasses.asdict(self)
 
     def replace(self, **settings: Any) -> Self:
-        """Return a copy with some settings changed.
+        """Return a copy with some settings changed; with another method, what was left to the method is that one's.
 
         Raises:
             InputError: an unknown name or an impossible value.
@@ -107,7 +125,9 @@ class ConnectConfig:
         for name in settings:
             if name not in known:
                 raise InputError(f"unknown setting {name!r}{nearest(name, known)}; expected one of {_listed(known)}")
-        return dataclasses.replace(self, **settings)
+        own = self._own(self.method)
+        left = {name: None for name, value in own.items() if getattr(self, name) == value}
+        return dataclasses.replace(self, **left | settings)
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
@@ -130,7 +150,7 @@ class ConnectConfig:
             raise InputError(f"{path}: {error}") from error
 
 
-_ABOVE_ZERO = {"epochs", "min_steps", "lr", "tau", "tau_memory", "route_tau", "val_fraction"}
+_ABOVE_ZERO = {"epochs", "min_steps", "lr", "tau", "tau_memory", "route_tau", "distill_tau", "val_fraction"}
 _BELOW_ONE = {"val_fraction"}
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from cmcr import baselines, training
 from cmcr.config import ConnectConfig
 from cmcr.devices import choose_products
+from cmcr.distillation import Teacher
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import locked, write_atomic, write_json
 from cmcr.hooks import Log, Progress, silent, unlogged
@@ -27,6 +28,8 @@ from cmcr.ranks import ALONE, Ranks
 from cmcr.space import ConnectedSpace, SpaceEncoder
 
 CHECKPOINT = "checkpoint.safetensors"
+FEW = 64
+"""Fewer rows than this in a memory or the overlap teach projectors nothing: ``auto`` routes."""
 SAMPLE = 2048
 """At most this many rows enter a validation measure: the gallery of its recalls."""
 
@@ -101,7 +104,8 @@ def connect(
         Side(memory, overlap.modality, rows, outer_modality(memory, overlap.modality, wanted) if recalls else None)
         for memory, rows, wanted in ((a, overlap.rows_a, outer_a), (b, overlap.rows_b, outer_b))
     ]
-    if config.method == "c-mcr":  # a batch that cannot be is refused before hours of pairing
+    config, chosen = _choose(config, sides)
+    if config.method in ("c-mcr", "distill"):  # a batch that cannot be is refused before hours of pairing
         training.batch_size_for(config, len(split(len(overlap.rows_a), config)[0]), ranks.size)
     resolved = {"recipe": config.to_dict(), "memories": [_identity(side) for side in sides]}
     with locked(folder):
@@ -119,7 +123,22 @@ def connect(
         )
         space.save(out)
     rows = (len(bench.train), len(bench.held))
-    return Connection(space, overlap, rows, fitted.batch_size, fitted.notes)
+    return Connection(space, overlap, rows, fitted.batch_size, chosen + fitted.notes)
+
+
+def _choose(config: ConnectConfig, sides: list[Side]) -> tuple[ConnectConfig, tuple[str, ...]]:
+    """Return the recipe with the method that ``auto`` stands for, and why."""
+    if config.method == "distill" and any(side.outer is None for side in sides):
+        raise InputError("method 'distill' learns from both memories, but pairing is 'none'; choose --pairing full")
+    if config.method != "auto":
+        return config, ()
+    held = {f"{side.memory.path} ({side.outer})": side.memory.rows(side.outer) for side in sides if side.outer}
+    held["the overlap"] = len(sides[0].rows)
+    few = [f"{name} has {rows} rows" for name, rows in held.items() if rows < FEW]
+    if few or len(held) < 3:
+        why = ", ".join(few) or "nothing is recalled"
+        return config.replace(method="route"), (f"auto: route, for {why} (distill wants {FEW} of each)",)
+    return config.replace(method="distill"), ("auto: distill, for both memories and the overlap are large enough",)
 
 
 def follow(
@@ -208,14 +227,14 @@ class Bench:
 def _bench(
     sides: list[Side], folder: Path, config: ConnectConfig, device: str, ranks: Ranks, progress: Progress
 ) -> Bench:
-    """Build the pairs. Only C-MCR and ``on pseudo`` train on what is recalled; else it is only for what is measured."""
+    """Build the pairs. Methods that do not train on what is recalled recall only what is measured."""
 
     def build(sides: list[Side], name: str) -> Pairs:
         return build_pairs(
             sides[0], sides[1], folder / name, config.tau_memory, config.top_k, device, config.precision, progress
         )
 
-    if config.method == "c-mcr" or (config.method == "linear" and config.on == "pseudo"):
+    if config.method in ("c-mcr", "distill") or (config.method == "linear" and config.on == "pseudo"):
         return Bench(build(sides, "pairs"), None, sides, config, device, ranks)
     pairs = build([replace(side, outer=None) for side in sides], "pairs")
     sample = split(len(pairs), config)[1][:SAMPLE]
@@ -231,29 +250,64 @@ def split(rows: int, config: ConnectConfig) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _c_mcr(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
-    config, history = bench.config, folder / "metrics.jsonl"
-    size = training.batch_size_for(config, len(bench.train), bench.ranks.size)
-    records: list[dict[str, Any]] = []
-
-    def record(values: dict[str, Any], step: int) -> None:
-        records.append(values)
-        write_atomic(history, "".join(json.dumps(line) + "\n" for line in records).encode())
-        log(values, step)
-
     f_a, f_b, state = training.fit(
         bench.pairs,
         bench.train,
-        config,
+        bench.config,
         bench.measure,
         checkpoint=folder / CHECKPOINT,
         device=bench.device,
         ranks=bench.ranks,
         progress=progress,
-        log=record,
+        log=_recorded(folder, log),
     )
-    best = next(line for line in state.history if line["epoch"] == state.best_epoch)
+    return _trained(bench, (f_a, f_b), state)
+
+
+def _distill(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+    config = bench.config
+    centers = _centers(bench)
+    teacher = Teacher(
+        bench.pairs, bench.train, (bench.sides[0], bench.sides[1]), centers, config, folder / "pairs", bench.device,
+        progress,
+    )  # fmt: skip
+    f_a, f_b, state = training.fit(
+        bench.pairs,
+        bench.train,
+        config,
+        bench.measure,
+        teacher=teacher,
+        checkpoint=folder / CHECKPOINT,
+        device=bench.device,
+        progress=progress,
+        log=_recorded(folder, log),
+    )
+    fitted = _trained(bench, (f_a, f_b), state)
+    note = (
+        f"nearness of the memories to the overlap {teacher.nearness:.2f}: recalled pairs have weight "
+        f"{teacher.trust:.2f}, routed similarities {1 - teacher.trust:.2f}"
+    )
+    measured = {"nearness": teacher.nearness, "trust": teacher.trust}
+    return replace(fitted, metrics=fitted.metrics | measured, notes=(note, *fitted.notes))
+
+
+def _recorded(folder: Path, log: Log) -> Log:
+    """Return a log that also keeps each record as a line of ``metrics.jsonl``."""
+    records: list[dict[str, Any]] = []
+
+    def record(values: dict[str, Any], step: int) -> None:
+        records.append(values)
+        write_atomic(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in records).encode())
+        log(values, step)
+
+    return record
+
+
+def _trained(bench: Bench, projectors: tuple[Projector, Projector], state: training.Progressed) -> Fitted:
+    config, best = bench.config, next(line for line in state.history if line["epoch"] == state.best_epoch)
+    size = training.batch_size_for(config, len(bench.train), bench.ranks.size)
     notes = () if config.batch_size or size == training.PAPER_BATCH else (_shrunk(size, len(bench.train), config),)
-    return Fitted((f_a, f_b), {**best, "epoch": state.best_epoch, "held_out": len(bench.rows.overlap_a)}, size, notes)
+    return Fitted(projectors, {**best, "epoch": state.best_epoch, "held_out": len(bench.rows.overlap_a)}, size, notes)
 
 
 def _shrunk(size: int, rows: int, config: ConnectConfig) -> str:
@@ -267,7 +321,7 @@ def _shrunk(size: int, rows: int, config: ConnectConfig) -> str:
 def _linear(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
     config = bench.config
     train, held = bench.pairs.take(bench.train), bench.pairs.take(bench.held)
-    centers = _centers(bench, train) if config.center else [{}, {}]
+    centers = _centers(bench) if config.center else [{}, {}]
     modality = "overlap" if config.on == "overlap" else "pseudo"
     x, y = _fit_rows(bench, train, centers, modality)
     held_x, held_y = _fit_rows(bench, held, centers, modality)
@@ -280,7 +334,7 @@ def _linear(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
 def _route(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
     config = bench.config
     train = bench.pairs.take(bench.train)
-    centers = _centers(bench, train) if config.center else [{}, {}]
+    centers = _centers(bench) if config.center else [{}, {}]
     keys, values = _fit_rows(bench, train, centers, "overlap")
     bridge = baselines.route_bridge(keys, values, config.route_tau, config.route_top_k, centers[1])
     return _measured(bench, (baselines.identity(values.shape[1], centers[0]), bridge), {}, log)
@@ -288,6 +342,7 @@ def _route(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
 
 _METHODS: dict[str, Callable[[Bench, Path, Progress, Log], Fitted]] = {
     "c-mcr": _c_mcr,
+    "distill": _distill,
     "linear": _linear,
     "route": _route,
 }
@@ -314,13 +369,19 @@ def _fit_rows(bench: Bench, rows: Rows, centers: list[dict[str, Tensor]], part: 
     return result[0], result[1]
 
 
-def _centers(bench: Bench, train: Rows) -> list[dict[str, Tensor]]:
+def _centers(bench: Bench, size: int = 65_536) -> list[dict[str, Tensor]]:
     """Return per side the mean of each modality: the overlap's over the training rows, others' over their memory."""
+    totals = [np.zeros(dim) for dim in (bench.pairs.overlap_a.shape[1], bench.pairs.overlap_b.shape[1])]
+    for start in range(0, len(bench.train), size):
+        part = bench.pairs.take(bench.train[start : start + size])
+        for total, x in zip(totals, (part.overlap_a, part.overlap_b), strict=True):
+            total += x.double().sum(dim=0).numpy()
     centers = []
-    for side, rows in zip(bench.sides, (train.overlap_a, train.overlap_b), strict=True):
+    for side, total in zip(bench.sides, totals, strict=True):
+        overlap = torch.from_numpy((total / len(bench.train)).astype(np.float32))
         others = [modality for modality in side.memory.modalities if modality != side.overlap]
         means = {str(modality): _mean(side.memory, modality) for modality in others}
-        centers.append({str(side.overlap): rows.mean(dim=0), **means})
+        centers.append({str(side.overlap): overlap, **means})
     return centers
 
 

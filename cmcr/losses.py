@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
@@ -39,6 +40,23 @@ def info_nce(x: Tensor, y: Tensor, tau: float | Tensor, ranks: Ranks = ALONE) ->
     tau = torch.as_tensor(tau, dtype=x.dtype, device=x.device)
     value: Tensor = _InfoNCE.apply(x, y, tau, ranks)
     return value
+
+
+def soft_info_nce(x: Tensor, y: Tensor, teacher: Tensor, tau: float) -> Tensor:
+    """Cross entropy of the similarities of ``x`` and ``y`` to given ones, over rows and over columns.
+
+    Args:
+        x: (A, D) unit vectors.
+        y: (B, D) unit vectors.
+        teacher: (A, B) similarities to learn.
+        tau: Temperature of both soft maxima.
+
+    Returns:
+        Scalar: the mean of the cross entropies of the A rows and of the B columns.
+    """
+    student, target = x @ y.T / tau, teacher / tau
+    by_row = F.cross_entropy(student, target.softmax(dim=1))
+    return (by_row + F.cross_entropy(student.T, target.T.softmax(dim=1))) / 2
 
 
 class _InfoNCE(torch.autograd.Function):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -201,17 +201,17 @@ def build_pairs(
                 continue
             key = _key(side, part, tau, top_k or choose_products(device, precision))
             path = folder / f"{part}_{name}.npy"
-            if _stored_key(path) != key:
+
+            def blocks(side: Side = side, part: str = part) -> Iterator[np.ndarray]:
                 if part == "overlap":
-                    blocks = _overlap_blocks(side)
-                elif top_k:
-                    blocks = _nearest_blocks(side, tau, top_k, folder, progress)
-                else:
-                    blocks = _recalled_blocks(side, tau, device, precision)
-                _write(path, (len(side.rows), side.memory.encoder.dim), blocks, progress, done, total)
-                write_json(path.with_suffix(".json"), {"made_from": key})
+                    return _overlap_blocks(side)
+                if top_k:
+                    return _nearest_blocks(side, tau, top_k, folder, progress)
+                return _recalled_blocks(side, tau, device, precision)
+
+            shape = len(side.rows), side.memory.encoder.dim
+            arrays.append(reuse_or_write(path, key, shape, blocks, progress, done, total))
             done += len(side.rows)
-            arrays.append(np.load(path, mmap_mode="r", allow_pickle=False))
     if arrays[0] is None or arrays[2] is None:
         raise ArtifactError(f"{folder}: no overlap rows")
     return Pairs(arrays[0], arrays[2], arrays[1], arrays[3])
@@ -265,6 +265,23 @@ def _nearest_blocks(side: Side, tau: float, top_k: int, folder: Path, progress: 
 def _outer(side: Side) -> Modality:
     assert side.outer is not None  # noqa: S101  (callers ask only for sides that recall)
     return side.outer
+
+
+def reuse_or_write(
+    path: Path,
+    key: str,
+    shape: tuple[int, int],
+    blocks: Callable[[], Iterator[np.ndarray]],
+    progress: Progress = silent,
+    done: int = 0,
+    total: int = 0,
+) -> np.ndarray:
+    """Return the float16 array in ``path``, memory-mapped; written from ``blocks`` unless ``key`` stands beside it."""
+    if _stored_key(path) != key:
+        _write(path, shape, blocks(), progress, done, total or shape[0])
+        write_json(path.with_suffix(".json"), {"made_from": key})
+    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
 
 
 def _write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
@@ -95,6 +95,15 @@ class Projector(nn.Module):
     def of(self, modality: str) -> OfModality:
         """Return the projector of one modality as a module of one argument, for export."""
         return OfModality(self, modality)
+
+
+def with_centers(projector: Projector, centers: dict[str, Tensor]) -> Projector:
+    """Return the projector with its own layers, subtracting (D_in,) ``centers`` from vectors of these modalities."""
+    centred = Projector(replace(projector.config, centered=tuple(centers)))
+    centred.body = projector.body
+    for name, center in centers.items():
+        centred.centers[name].data.copy_(center)
+    return centred
 
 
 class OfModality(nn.Module):

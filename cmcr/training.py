@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,13 +20,14 @@ from cmcr.batch_norm import join_batch_norms
 from cmcr.config import ConnectConfig
 from cmcr.consistency import complete
 from cmcr.devices import matrix_products
+from cmcr.distillation import Batch, Teacher
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import write_atomic
 from cmcr.hooks import Log, Progress, silent, unlogged
 from cmcr.loader import ahead
 from cmcr.losses import inter_loss, intra_loss
 from cmcr.pairing import Pairs, Rows
-from cmcr.projector import Projector, ProjectorConfig, initialise
+from cmcr.projector import Projector, ProjectorConfig, initialise, with_centers
 from cmcr.ranks import ALONE, Ranks
 
 PAPER_BATCH, SMALLEST_BATCH = 10_240, 80
@@ -146,6 +147,7 @@ def fit(
     config: ConnectConfig,
     validate: Validate,
     *,
+    teacher: Teacher | None = None,
     checkpoint: Path | None = None,
     device: str = "cpu",
     ranks: Ranks = ALONE,
@@ -163,6 +165,8 @@ def fit(
         train_rows: (N,) rows of ``pairs`` to train on.
         config: The recipe.
         validate: Measures the projectors after each epoch; called on rank 0.
+        teacher: Trains by the method ``distill``, on one process; None: by C-MCR. With it the last epoch is the best:
+            no measure without pairs that we know ranks its epochs.
         checkpoint: File to resume from (if it exists) and, on rank 0, to write after each epoch.
         device: Where to train.
         ranks: The processes that train together; all call this with the same arguments.
@@ -176,7 +180,7 @@ def fit(
     """
     size = batch_size_for(config, len(train_rows), ranks.size)
     dims = pairs.overlap_a.shape[1], pairs.overlap_b.shape[1]
-    projectors = new_projectors(config, *dims)
+    projectors = _projectors(config, dims, teacher)
     model = torch.nn.ModuleList(projectors)
     join_batch_norms(model, ranks)
     model.to(device)
@@ -191,7 +195,13 @@ def fit(
         log(record, record["epoch"])
     steps = len(train_rows) // size
     wanted = _batches(train_rows, size, config, state.epoch, ranks)
-    with closing(ahead(lambda part: pairs.take(part, device), wanted)) as batches:
+
+    def take(part: Part) -> Rows | Batch:
+        if teacher is None:
+            return pairs.take(part.rows, device)
+        return teacher.batch(part.rows, np.random.default_rng([config.seed, 1, part.step]))
+
+    with closing(ahead(take, wanted)) as batches:
         for epoch in range(state.epoch, config.epochs):
             noise = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
             total = 0.0
@@ -199,7 +209,7 @@ def fit(
             for step in range(epoch * steps, (epoch + 1) * steps):
                 share = step / (config.epochs * steps)
                 optimizer.param_groups[0]["lr"] = config.lr * (1 + math.cos(math.pi * share)) / 2
-                value = _step(projectors, optimizer, next(batches), config, noise, ranks)
+                value = _step(projectors, optimizer, next(batches), config, noise, ranks, teacher)
                 total += value
                 progress(step + 1, config.epochs * steps, f"epoch {epoch + 1}, loss {value:.3f}")
             if not math.isfinite(total):
@@ -209,41 +219,65 @@ def fit(
             record = {"epoch": epoch + 1, "loss": total / steps, **measured}
             state.epoch = epoch + 1
             state.history.append(record)
-            if record["selection"] > state.best:
+            if teacher or record["selection"] > state.best:
                 state.best, state.best_epoch = record["selection"], epoch + 1
                 best = {key: tensor.clone() for key, tensor in model.state_dict().items()}
             log(record, epoch + 1)
             if checkpoint and ranks.rank == 0:
                 _save(checkpoint, model, optimizer, best, state)
-    projectors = new_projectors(config, *dims)
+    projectors = _projectors(config, dims, teacher)
     torch.nn.ModuleList(projectors).eval().load_state_dict(best)
     return *projectors, state
 
 
-def _batches(
-    train_rows: np.ndarray, size: int, config: ConnectConfig, epoch: int, ranks: Ranks
-) -> Iterator[np.ndarray]:
-    """Yield the rows of this rank's part of each batch, from the start of ``epoch`` to the end of the run."""
+def _projectors(config: ConnectConfig, dims: tuple[int, int], teacher: Teacher | None) -> tuple[Projector, Projector]:
+    """Return new projectors; those of ``distill`` centre what they project."""
+    if teacher is None:
+        return new_projectors(config, *dims)
+    f_a, f_b = (
+        with_centers(projector, centers)
+        for projector, centers in zip(new_projectors(config, *dims), teacher.centers, strict=True)
+    )
+    return f_a, f_b
+
+
+class Part(NamedTuple):
+    """What a process takes of a batch: rows of the pairs, at a step counted from the start of the run."""
+
+    rows: np.ndarray
+    step: int
+
+
+def _batches(train_rows: np.ndarray, size: int, config: ConnectConfig, epoch: int, ranks: Ranks) -> Iterator[Part]:
+    """Yield this rank's part of each batch, from the start of ``epoch`` to the end of the run."""
     own = slice(ranks.rank * size // ranks.size, (ranks.rank + 1) * size // ranks.size)
+    step = epoch * (len(train_rows) // size)
     for number in range(epoch, config.epochs):
         order = np.random.default_rng([config.seed, number]).permutation(train_rows)
         for start in range(0, len(order) - size + 1, size):
             # Sorted, so that rows of a memory-mapped file are read in the order they lie in.
-            yield np.sort(order[start : start + size])[own]
+            yield Part(np.sort(order[start : start + size])[own], step)
+            step += 1
 
 
 def _step(
     projectors: tuple[Projector, Projector],
     optimizer: torch.optim.Optimizer,
-    rows: Rows,
+    batch: Rows | Batch,
     config: ConnectConfig,
     noise: torch.Generator,
     ranks: Ranks,
+    teacher: Teacher | None,
 ) -> float:
     """Take one optimiser step and return the loss before it."""
     optimizer.zero_grad()
-    with matrix_products(rows.overlap_a.device.type, config.precision):
-        loss = batch_loss(projectors, rows, config, noise, ranks)
+    device = next(projectors[0].parameters()).device.type
+    with matrix_products(device, config.precision):
+        if isinstance(batch, Batch):
+            assert teacher is not None  # noqa: S101  (it made the batch)
+            loss = teacher.loss(projectors, batch, noise)
+        else:
+            loss = batch_loss(projectors, batch, config, noise, ranks)
         loss.backward()
     if ranks.size > 1:
         gradients = [p.grad for p in optimizer.param_groups[0]["params"] if p.grad is not None]

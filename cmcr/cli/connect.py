@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from cmcr.connect import Connection
     from cmcr.hooks import Log
 
-DEFAULTS = ConnectConfig()
+DEFAULTS, _DISTILL = ConnectConfig(), ConnectConfig(method="distill")
 
-_BASICS, _LEARNING, _LOSSES, _PAIRING, _FREE = "Basics", "Learning", "Losses", "Pairing", "Training-free methods"
+_BASICS, _LEARNING, _LOSSES, _PAIRING, _FREE = (
+    "Basics",
+    "Learning",
+    "Losses",
+    "Pairing",
+    "Routing, distillation, training-free methods",
+)
 
 
 def _option(name: str, flag: str, panel: str, text: str) -> Any:
-    return typer.Option(
-        flag, help=f"{text} (default: {getattr(DEFAULTS, name)})", rich_help_panel=panel, show_default=False
-    )
+    default, other = getattr(DEFAULTS, name), getattr(_DISTILL, name)
+    shown = f"{default}" if other == default or name == "method" else f"{default}; distill: {other}"
+    return typer.Option(flag, help=f"{text} (default: {shown})", rich_help_panel=panel, show_default=False)
 
 
 def connect(
@@ -45,8 +51,14 @@ def connect(
     tensorboard: Annotated[Path | None, typer.Option(help="Also write TensorBoard logs into this folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     method: Annotated[
-        Literal["c-mcr", "linear", "route"] | None,
-        _option("method", "--method", _BASICS, "c-mcr trains projectors; linear and route are training-free."),
+        Literal["auto", "c-mcr", "distill", "linear", "route"] | None,
+        _option(
+            "method",
+            "--method",
+            _BASICS,
+            "c-mcr and distill train projectors (distill: better on real vectors); linear and route train nothing; "
+            "auto: distill, or route where there is too little to train on.",
+        ),
     ] = None,
     precision: Annotated[
         Literal["auto", "bf16", "fp32"] | None,
@@ -128,7 +140,13 @@ def connect(
     ridge: Annotated[
         float | None, _option("ridge", "--ridge", _FREE, "Relative ridge of linear; 0: picked on held-out overlap.")
     ] = None,
-    route_tau: Annotated[float | None, _option("route_tau", "--route-tau", _FREE, "Temperature of route.")] = None,
+    route_tau: Annotated[float | None, _option("route_tau", "--route-tau", _FREE, "Temperature of routing.")] = None,
+    distill_tau: Annotated[
+        float | None, _option("distill_tau", "--distill-tau", _FREE, "Temperature of what distill learns from.")
+    ] = None,
+    own_weight: Annotated[
+        float | None, _option("own_weight", "--own-weight", _FREE, "Weight of each space's own similarities.")
+    ] = None,
     route_top_k: Annotated[
         int | None, _option("route_top_k", "--route-top-k", _FREE, "Overlap rows a vector is routed through; 0: all.")
     ] = None,

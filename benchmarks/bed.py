@@ -1,0 +1,113 @@
+"""How good is a connection of your own vectors? Every method on a folder of them, into benchmarks/README.md.
+
+    make bench-quality BED=folder         # or: python benchmarks/bed.py folder --seeds 5
+
+The folder holds .npy files, one vector a row: ``text_left`` and ``text_right`` (the same texts in both spaces),
+``memory_left`` and ``memory_right`` (unpaired), ``eval_left`` and ``eval_right`` (pairs nobody trains on) and, to see
+what each space keeps of its own, ``eval_text_left`` and ``eval_text_right`` (their true texts).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from quality import README, replace
+
+from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality
+from cmcr.connect import connect
+from cmcr.manifest import EncoderInfo, Row
+from cmcr.memory_writer import MemoryWriter
+from cmcr.metrics import ranks, recall_at
+
+OUTER = {"left": Modality.IMAGE, "right": Modality.POINT_CLOUD}
+METHODS: dict[str, dict[str, object]] = {
+    "linear": {"method": "linear"},
+    "route": {"method": "route"},
+    "route, tau 0.05, all rows": {"method": "route", "route_tau": 0.05, "route_top_k": 0},
+    "C-MCR": {},
+    "C-MCR, tau 0.1": {"tau": 0.1},
+    "**distill**": {"method": "distill"},
+    "distill without own similarities": {"method": "distill", "own_weight": 0.0},
+}
+
+
+def read(folder: Path, name: str) -> np.ndarray:
+    """Return the rows of a file as float32."""
+    return np.load(folder / f"{name}.npy", allow_pickle=False).astype(np.float32)
+
+
+def memory(folder: Path, side: str, path: Path) -> Memory:
+    """Write one side's texts and unpaired rows as a memory."""
+    parts = {Modality.TEXT: read(folder, f"text_{side}"), OUTER[side]: read(folder, f"memory_{side}")}
+    with MemoryWriter(path, EncoderInfo(side, side, parts[Modality.TEXT].shape[1])) as writer:
+        for modality, vectors in parts.items():
+            rows = [Row(f"{modality}{number}", "", None, None) for number in range(len(vectors))]
+            writer.append(modality, vectors, rows)
+    return Memory.open(path)
+
+
+def both_ways(x: np.ndarray, y: np.ndarray) -> list[float]:
+    """Return R@1, R@5, R@10 and AUC (normalised mean rank, 50 by chance), the mean of both directions, in percent."""
+    found = [ranks(x, y), ranks(y, x)]
+    recalls = [float(np.mean([recall_at(each, k) for each in found])) for k in (1, 5, 10)]
+    auc = float(np.mean([1 - (np.asarray(each) - 1).mean() / (len(x) - 1) for each in found]))
+    return [100 * value for value in (*recalls, auc)]
+
+
+def measure(space: ConnectedSpace, folder: Path) -> list[float]:
+    """Return the outer pair's four figures, then R@10 of four more pairs: each side's own, and text across."""
+    seen = {}
+    for side in ("left", "right"):
+        seen[side] = space.project(read(folder, f"eval_{side}"), modality=OUTER[side], encoder=side)
+        texts = read(folder, f"eval_text_{side}")
+        seen[f"text {side}"] = space.project(texts, modality=Modality.TEXT, encoder=side)
+    own = [both_ways(seen[side], seen[f"text {side}"])[2] for side in ("left", "right")]
+    across = [both_ways(seen["text left"], seen["right"])[2], both_ways(seen["text right"], seen["left"])[2]]
+    return [*both_ways(seen["left"], seen["right"]), *own, *across]
+
+
+def raw(folder: Path, side: str) -> float:
+    """Return R@10 of a side's eval rows and their true texts in the raw space."""
+    x, y = (read(folder, name) for name in (f"eval_{side}", f"eval_text_{side}"))
+    return both_ways(*(each / np.linalg.norm(each, axis=1, keepdims=True) for each in (x, y)))[2]
+
+
+def main() -> None:
+    """Measure every method and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    asked = parser.parse_args()
+    lines = []
+    with tempfile.TemporaryDirectory() as scratch:
+        sides = [memory(asked.folder, side, Path(scratch) / side) for side in ("left", "right")]
+        for name, settings in METHODS.items():
+            found = []
+            for seed in range(asked.seeds):
+                out = Path(scratch) / f"{len(lines)}-{seed}"
+                config = ConnectConfig(**settings, seed=seed)  # type: ignore[arg-type]
+                found.append(measure(connect(*sides, out, config).space, asked.folder))
+            mean, deviation = np.mean(found, axis=0), np.std(found, axis=0, ddof=min(1, len(found) - 1))
+            cells = [f"{m:.1f} ± {d:.1f}" for m, d in zip(mean, deviation, strict=True)]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+            sys.stderr.write(lines[-1] + "\n")
+    pairs, (left, right) = len(read(asked.folder, "eval_left")), (raw(asked.folder, side) for side in ("left", "right"))
+    about = (
+        f"`make bench-quality BED={asked.folder.name}`: {asked.seeds} seeds, mean ± standard deviation, in percent, both "
+        f"directions averaged, ties counted against us; {pairs} evaluation pairs (chance R@10 {1000 / pairs:.1f}, AUC "
+        f"50); {', '.join(f'{each.rows(each.modalities[0]):,} + {each.rows(each.modalities[1]):,}' for each in sides)} "
+        f"rows in the memories. *own*: R@10 of a side's rows and their true texts (raw {left:.1f} and {right:.1f})."
+    )
+    head = ["method", "R@1", "R@5", "R@10", "AUC", "own left", "own right", "text left -> right", "text right -> left"]
+    table = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1), *lines]
+    text = f"## Quality on real vectors: {asked.folder.name}\n\n{about}\n\n" + "\n".join(table)
+    sys.stdout.write(text + "\n")
+    replace(README, "bed", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""What does pairing cost against the size of the memory, and how far from the exact result is its top-k?
+
+    python benchmarks/pairing.py [--most 1000000]     # writes benchmarks/pairing.svg and its table into README.md
+
+The memory is made up: texts and images of the same 30 latent dimensions (2,000 clusters), each with its own offset and
+noise, so that a text's best images have a cosine of about 0.3, as CLIP's do. It lies on disk as float16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from quality import replace
+from speed import README, seconds
+from step_memory import resident
+
+from cmcr.consistency import recall, recall_nearest
+from cmcr.devices import has_bf16, matrix_products
+from cmcr.graphs import PIECE, graphs
+from cmcr.index import ExactIndex
+from cmcr.manifest import EncoderInfo, Row
+from cmcr.memory import Memory
+from cmcr.memory_writer import MemoryWriter
+from cmcr.modality import Modality
+
+DIM, LATENT, TAU, K, QUERIES = 512, 30, 0.01, 64, 1024
+Line = tuple[str, ...]
+
+
+def made_up(rows: int, modality: Modality, seed: int) -> np.ndarray:
+    """Return (rows, 512) unit vectors of the law above; the seed draws the rows, never the law."""
+    law, rng = np.random.default_rng(7), np.random.default_rng(seed)
+    mixing, centres = law.standard_normal((LATENT, DIM)) / LATENT**0.5, law.standard_normal((2000, LATENT))
+    offset = law.standard_normal((len(Modality), DIM))[list(Modality).index(modality)]
+    latent = centres[rng.integers(2000, size=rows)] + 0.6 * rng.standard_normal((rows, LATENT))
+    x = np.tanh(latent) @ mixing + 0.8 * offset + 0.6 * rng.standard_normal((rows, DIM))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def write_memory(folder: Path, rows: int, shard: int = 100_000) -> Memory:
+    """Write a memory of ``rows`` images."""
+    with MemoryWriter(folder, EncoderInfo("made-up", "made-up", DIM)) as writer:
+        for start in range(0, rows, shard):
+            count = min(shard, rows - start)
+            metadata = [Row(str(start + number), "", None, None) for number in range(count)]
+            writer.append(Modality.IMAGE, made_up(count, Modality.IMAGE, 1 + start), metadata)
+    return Memory.open(folder)
+
+
+def products(queries: torch.Tensor, memory: Memory) -> None:
+    """Multiply the two products of the exact softmax, on one tile again and again: the limit."""
+    tile, total = torch.from_numpy(next(memory.blocks(Modality.IMAGE))[:1024]), torch.zeros_like(queries)
+    room = torch.empty(len(queries), len(tile))
+    for _ in range(math.ceil(memory.rows(Modality.IMAGE) / len(tile))):
+        torch.mm(queries, tile.T, out=room)
+        total.addmm_(room, tile, alpha=1e-6)
+
+
+def line(folder: Path, rows: int) -> Line:
+    """Measure one size."""
+    memory, queries = write_memory(folder / str(rows), rows), torch.from_numpy(made_up(QUERIES, Modality.TEXT, 0))
+    blocks = lambda: memory.blocks(Modality.IMAGE)  # noqa: E731
+    shown, exact = [f"{rows:,}"], []
+    for precision in ("fp32", "bf16") if has_bf16("cpu") else ("fp32",):
+        with matrix_products("cpu", precision):  # type: ignore[arg-type]
+            ours = [seconds(lambda: exact.append(recall(queries, blocks, TAU))) for _ in range(3)]
+            limit = [seconds(lambda: products(queries, memory)) for _ in range(3)]
+        shares = sorted(b / a for a, b in zip(ours, limit, strict=True))
+        shown += [f"{min(ours):.2f} s", f"{100 * shares[1]:.0f} ({100 * shares[0]:.0f} to {100 * shares[2]:.0f}) %"]
+    opened: list[object] = []
+    building = seconds(lambda: opened.append(graphs(memory, Modality.IMAGE, folder / "graphs"))) if rows > PIECE else 0
+    index = opened[0] if opened else ExactIndex(blocks)
+    found: list[torch.Tensor] = []
+
+    def nearest() -> None:
+        hits = index.search(queries.numpy(), K)  # type: ignore[attr-defined]
+        for scores, near in zip(*(torch.from_numpy(each).split(256) for each in hits), strict=True):
+            vectors = memory.vectors(Modality.IMAGE, near.clamp_min(0).flatten().numpy())
+            found.append(recall_nearest(scores, torch.from_numpy(vectors).view(*near.shape, -1), TAU))
+
+    nearest()
+    del found[:]
+    took = seconds(nearest)
+    cosines = torch.nn.functional.cosine_similarity(torch.cat(found), exact[0])
+    how = f"graphs, built in {building:.0f} s" if opened else "exact"
+    shown += [f"{took:.2f} s", how, f"{cosines.mean():.5f} / {cosines.quantile(0.01):.4f}"]
+    return *shown, f"{resident('VmHWM'):.2f} GB"
+
+
+def plot(lines: list[Line], path: Path) -> None:
+    """Draw cost against size, both axes logarithmic."""
+    columns = {"exact, float32": (1, "#4269d0"), "exact, bf16": (3, "#3ca951"), f"top-{K}": (-4, "#ff725c")}
+    columns = {name: each for name, each in columns.items() if len(lines[0]) == 9 or "bf16" not in name}
+    sizes = [int(each[0].replace(",", "")) for each in lines]
+    series = {n: ([float(each[i].removesuffix(" s")) for each in lines], c) for n, (i, c) in columns.items()}
+    values = [max(value, 0.01) for ys, _ in series.values() for value in ys]
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+
+    def place(size: float, value: float) -> tuple[float, float]:
+        x = 70 + 480 * (math.log10(size) - 4) / 2
+        return x, 280 - 240 * (math.log10(max(value, 0.01)) - low) / max(1, high - low)
+
+    out = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 680 330" font-family="sans-serif" font-size="12">']
+    out.append('<rect width="680" height="330" fill="white"/>')
+    for power in range(low, high + 1):
+        y = place(10_000, 10.0**power)[1]
+        out.append(f'<path d="M70 {y:.0f}H550" stroke="#ddd"/><text x="62" y="{y + 4:.0f}" text-anchor="end">')
+        out.append(f"{10.0**power:g} s</text>")
+    for power in (4, 5, 6):
+        out.append(f'<text x="{place(10**power, 1)[0]:.0f}" y="300" text-anchor="middle">{10**power:,}</text>')
+    out.append(f'<text x="310" y="320" text-anchor="middle">rows of the memory; {QUERIES:,} queries</text>')
+    for number, (name, (ys, colour)) in enumerate(series.items()):
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*pair) for pair in zip(sizes, ys, strict=True)))
+        out.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        out.append(f'<text x="560" y="{60 + 20 * number}" fill="{colour}">{name}</text>')
+    path.write_text("\n".join([*out, "</svg>"]) + "\n", "utf-8")
+
+
+def main() -> None:
+    """Measure, draw and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--most", type=int, default=1_000_000)
+    sizes = [size for size in (10_000, 30_000, 100_000, 300_000, 1_000_000) if size <= parser.parse_args().most]
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        for size in sizes:
+            lines.append(line(Path(folder), size))
+            sys.stderr.write(" | ".join(lines[-1]) + "\n")
+    plot(lines, README.with_name("pairing.svg"))
+    precise = ["exact, float32", "share of its products' rate"]
+    lower = ["exact, bf16", "share of its products' rate"] if len(lines[0]) == 9 else []
+    head = ["rows", *precise, *lower, f"top-{K}", "how", "cosine to exact: mean / 1st percentile", "peak memory so far"]
+    table = ["| " + " | ".join(head) + " |", "|" + "--:|" * len(head), *("| " + " | ".join(x) + " |" for x in lines)]
+    about = (
+        f"`python benchmarks/pairing.py`: {QUERIES:,} queries x {DIM}, tau {TAU}, {torch.get_num_threads()} threads; "
+        "best of 3, shares median (range) of 3 taken in turn. The memory is read from disk, as float16."
+    )
+    replace(README, "pairing", f"## Pairing\n\n{about}\n\n" + "\n".join(table) + "\n\n![cost](pairing.svg)")
+
+
+if __name__ == "__main__":
+    main()

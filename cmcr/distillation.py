@@ -1,0 +1,202 @@
+"""The method ``distill``: projectors learn from routing which rows of the two memories belong together.
+
+For real vectors, C-MCR's recalled pairs are weak where the overlap's items and the memories' items are of different
+kinds: most texts recall something far from them. Here the rows of the memories themselves are trained on. What is not
+known of them, the similarity of a row of one memory to a row of the other, is estimated through the overlap rows near
+both (the routed coordinates), and distilled. How much the recalled pairs count beside it follows from how near the
+memories lie to the overlap (``trust``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from cmcr.config import ConnectConfig
+from cmcr.consistency import complete
+from cmcr.devices import matrix_products
+from cmcr.hooks import Progress, silent
+from cmcr.loader import read_rows
+from cmcr.losses import info_nce, soft_info_nce
+from cmcr.modality import Modality
+from cmcr.pairing import Pairs, Rows, Side, reuse_or_write
+from cmcr.projector import Projector
+
+ANCHORS = 65_536
+"""Overlap rows that memories are routed through, spread evenly: more add time, not knowledge."""
+SAMPLE = 512
+"""Rows of a memory and of the overlap that ``trust`` compares; always so many, for the nearest of more is nearer."""
+QUERIES = 1024
+
+
+class Drawn(NamedTuple):
+    """Rows of one memory: (n, D) centred unit vectors and their (n, D_a + D_b) routed coordinates, unit as well."""
+
+    vectors: Tensor
+    coordinates: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step sees: pairs as C-MCR's, and rows drawn from each memory independently."""
+
+    rows: Rows
+    drawn: tuple[Drawn, Drawn]
+
+
+class Teacher:
+    """What is known of two memories before training.
+
+    Attributes:
+        trust: Weight of the recalled and overlap pairs against the routed similarities, in [0, 1].
+        nearness: What ``trust`` follows from: the product of the two sides' mean cosine between an overlap row and the
+            nearest of ``SAMPLE`` memory rows, centred.
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        train: np.ndarray,
+        sides: tuple[Side, Side],
+        centers: list[dict[str, Tensor]],
+        config: ConnectConfig,
+        folder: Path,
+        device: str = "cpu",
+        progress: Progress = silent,
+    ) -> None:
+        """Route both memories through the overlap, into ``folder``, or reuse what is there.
+
+        Args:
+            pairs: Overlap rows and what the memories recall for them.
+            train: Rows of ``pairs`` to learn from.
+            sides: Both memories; each with an outer modality.
+            centers: Per side the (D,) mean of each modality, subtracted from every vector.
+            config: Temperature and width of the routing.
+            folder: Where the coordinates are kept, as float16.
+            device: Where to compute.
+            progress: Called as rows are routed.
+        """
+        self.pairs, self.sides, self.centers, self.config, self.device = pairs, sides, centers, config, device
+        step = max(1, -(-len(train) // ANCHORS))
+        anchors = pairs.take(train[::step], device)
+        texts = tuple(
+            _centred(x, center[str(side.overlap)].to(device))
+            for x, center, side in zip((anchors.overlap_a, anchors.overlap_b), centers, sides, strict=True)
+        )
+        self.nearness = 1.0
+        self._coordinates, self._means = [], []
+        for number, (side, own) in enumerate(zip(sides, texts, strict=True)):
+            self.nearness *= _nearness(own, self._memory_rows(number, _spread(side.memory.rows(_outer(side)), SAMPLE)))
+            path = folder / f"routed_{'ab'[number]}.npy"
+            shape = side.memory.rows(_outer(side)), sum(text.shape[1] for text in texts)
+            key = _key(sides, train, number, config)
+            blocks = self._routed(number, own, texts)
+            coordinates = reuse_or_write(path, key, shape, lambda blocks=blocks: blocks, progress)  # type: ignore[misc]
+            self._coordinates.append(coordinates)
+            self._means.append(_mean(coordinates).to(device))
+        odds = (self.nearness / (1 - self.nearness)) ** 3 if self.nearness < 1 else float("inf")
+        self.trust = odds / (1 + odds) if odds < float("inf") else 1.0
+
+    def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
+        """Return some pairs, and half as many rows of each memory (all, if it has fewer)."""
+        drawn = []
+        for number, side in enumerate(self.sides):
+            count = side.memory.rows(_outer(side))
+            chosen = np.sort(generator.choice(count, size=min(count, max(2, len(rows) // 2)), replace=False))
+            coordinates = torch.from_numpy(read_rows(self._coordinates[number], chosen)).to(self.device)
+            drawn.append(
+                Drawn(self._memory_rows(number, chosen), F.normalize(coordinates - self._means[number], dim=1))
+            )
+        return Batch(self.pairs.take(rows, self.device), (drawn[0], drawn[1]))
+
+    def loss(self, projectors: tuple[Projector, Projector], batch: Batch, noise: torch.Generator) -> Tensor:
+        """Return the loss of a batch.
+
+        L = (1 - trust) L_routed + trust (L_ttc + L_avc) + own_weight (L_own,a + L_own,b)
+
+        ``L_routed`` draws the projected similarities of the two memories' rows to the routed ones; ``L_ttc`` and
+        ``L_avc`` are C-MCR's; ``L_own`` keeps what each space knows itself of its memory's and its overlap's rows.
+        """
+        config = self.config
+        texts, pseudo, outer, own = [], [], [], []
+        parts = ((batch.rows.overlap_a, batch.rows.pseudo_a), (batch.rows.overlap_b, batch.rows.pseudo_b))
+        for projector, (overlap, recalled), drawn, center, side in zip(
+            projectors, parts, batch.drawn, self.centers, self.sides, strict=True
+        ):
+            assert recalled is not None  # noqa: S101  (both sides recall)
+            x = _centred(overlap, center[str(side.overlap)].to(overlap.device))
+            y = _centred(recalled, center[str(side.outer)].to(overlap.device))
+            noisy = [complete(rows, config.noise, noise) for rows in (x, y, drawn.vectors)]
+            projected = projector(torch.cat(noisy)).split([len(rows) for rows in noisy])
+            texts.append(projected[0])
+            pseudo.append(projected[1])
+            outer.append(projected[2])
+            own.append(soft_info_nce(projected[2], projected[0], drawn.vectors @ x.T, config.distill_tau))
+        routed = batch.drawn[0].coordinates @ batch.drawn[1].coordinates.T
+        loss = (1 - self.trust) * soft_info_nce(outer[0], outer[1], routed, config.distill_tau)
+        pairs = config.overlap_weight * info_nce(texts[0], texts[1], config.tau)
+        pairs = pairs + config.pseudo_weight * info_nce(pseudo[0], pseudo[1], config.tau_pseudo or config.tau)
+        return loss + self.trust * pairs + config.own_weight * (own[0] + own[1])
+
+    def _memory_rows(self, number: int, rows: np.ndarray) -> Tensor:
+        side = self.sides[number]
+        vectors = torch.from_numpy(side.memory.vectors(_outer(side), rows)).to(self.device)
+        return _centred(vectors, self.centers[number][str(_outer(side))].to(self.device))
+
+    def _routed(self, number: int, own: Tensor, texts: tuple[Tensor, ...]) -> Iterator[np.ndarray]:
+        """Yield routed coordinates: what the anchors near a row look like in both spaces, side by side."""
+        rows = self.sides[number].memory.rows(_outer(self.sides[number]))
+        for start in range(0, rows, QUERIES):
+            x = self._memory_rows(number, np.arange(start, min(start + QUERIES, rows)))
+            with matrix_products(self.device, self.config.precision):
+                scores, near = (x @ own.T).topk(anchors_of(self.config, len(own)), dim=1)
+                weights = torch.zeros(len(x), len(own), device=x.device)
+                weights.scatter_(1, near, (scores / self.config.route_tau).softmax(dim=1))
+                halves = [F.normalize(weights @ text, dim=1) for text in texts]
+            yield torch.cat(halves, dim=1).cpu().numpy()
+
+
+def anchors_of(config: ConnectConfig, overlap: int) -> int:
+    """Return through how many of the nearest overlap rows a vector is routed: at most a tenth of them."""
+    return min(config.route_top_k or overlap, max(1, overlap // 10))
+
+
+def _nearness(overlap: Tensor, memory: Tensor) -> float:
+    sample = overlap[torch.from_numpy(_spread(len(overlap), SAMPLE)).to(overlap.device)]
+    return float((sample @ memory.T).amax(dim=1).mean().clamp(0, 1))
+
+
+def _spread(rows: int, count: int) -> np.ndarray:
+    return np.unique(np.linspace(0, rows - 1, min(rows, count)).astype(np.int64))
+
+
+def _outer(side: Side) -> Modality:
+    assert side.outer is not None  # noqa: S101
+    return side.outer
+
+
+def _centred(x: Tensor, center: Tensor) -> Tensor:
+    return F.normalize(x - center, dim=1)
+
+
+def _mean(coordinates: np.ndarray) -> Tensor:
+    total = np.zeros(coordinates.shape[1])
+    for start in range(0, len(coordinates), QUERIES):
+        total += read_rows(coordinates, np.arange(start, min(start + QUERIES, len(coordinates)))).sum(axis=0)
+    return torch.from_numpy((total / len(coordinates)).astype(np.float32))
+
+
+def _key(sides: tuple[Side, Side], train: np.ndarray, number: int, config: ConnectConfig) -> str:
+    known = [side.memory.fingerprint(modality) for side in sides for modality in (side.overlap, side.outer) if modality]
+    known += [hashlib.sha256(side.rows.astype("<i8").tobytes()).hexdigest() for side in sides]
+    known += [hashlib.sha256(train.astype("<i8").tobytes()).hexdigest(), str(number)]
+    known += [repr(config.route_tau), str(config.route_top_k), config.precision]
+    return hashlib.sha256(" ".join(known).encode()).hexdigest()

@@ -1,0 +1,182 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worlds import two_memories
+
+from cmcr import ConnectConfig, Memory, Modality
+from cmcr.cli import main
+from cmcr.connect import connect
+from cmcr.distillation import Teacher
+from cmcr.errors import InputError
+from cmcr.losses import soft_info_nce
+from cmcr.metrics import ranks, recall_at
+from cmcr.pairing import Side, build_pairs, join
+
+TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
+
+
+@pytest.fixture
+def mem(tmp_path):
+    return two_memories(tmp_path / "mem")
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def draw(rows, dim, seed):
+    return torch.nn.functional.normalize(torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 6), st.floats(0.02, 1.0), st.integers(0, 99))
+def test_soft_info_nce_is_the_naive_double_loop(first, second, tau, seed):
+    x, y = draw(first, 4, seed), draw(second, 4, seed + 1)
+    teacher = draw(first, 3, seed + 2) @ draw(second, 3, seed + 3).T
+
+    def cross(student, target):
+        total = 0.0
+        for s, t in zip(student.double().numpy() / tau, target.double().numpy() / tau, strict=True):
+            log_soft = s - s.max() - np.log(np.exp(s - s.max()).sum())
+            weight = np.exp(t - t.max()) / np.exp(t - t.max()).sum()
+            total -= float(weight @ log_soft)
+        return total / len(student)
+
+    expected = (cross(x @ y.T, teacher) + cross((x @ y.T).T, teacher.T)) / 2
+    assert float(soft_info_nce(x, y, teacher, tau)) == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+def teacher_of(mem, folder, **changes):
+    a, b = (Memory.open(path) for path in mem[:2])
+    overlap = join(a, b)
+    sides = Side(a, TEXT, overlap.rows_a, IMAGE), Side(b, TEXT, overlap.rows_b, AUDIO)
+    pairs = build_pairs(*sides, folder, 0.01)
+    centers = [
+        {str(m): torch.from_numpy(side.memory.vectors(m).mean(axis=0)) for m in (TEXT, side.outer)} for side in sides
+    ]
+    config = ConnectConfig(method="distill", precision="fp32", **changes)
+    return Teacher(pairs, np.arange(len(pairs)), sides, centers, config, folder)
+
+
+def test_routed_coordinates_are_those_of_the_naive_loop(mem, tmp_path):
+    teacher = teacher_of(mem, tmp_path / "pairs", route_top_k=7)
+    batch = teacher.batch(np.arange(10**4) % 400, np.random.default_rng(0))  # so many that every memory row is drawn
+    overlap = [unit(np.float32(x)) for x in (teacher.pairs.overlap_a, teacher.pairs.overlap_b)]
+    texts = [unit(x - x.mean(axis=0)) for x in overlap]
+    for side, own, drawn in zip(teacher.sides, texts, batch.drawn, strict=True):
+        x = side.memory.vectors(side.outer)
+        expected = []
+        for row in unit(x - x.mean(axis=0)):
+            similar = own @ row
+            near = np.argsort(-similar)[:7]
+            weight = np.exp(similar[near] / 0.1) / np.exp(similar[near] / 0.1).sum()
+            expected.append(np.concatenate([unit((weight @ t[near])[None])[0] for t in texts]))
+        expected = unit(np.array(expected) - np.mean(expected, axis=0))
+        assert np.allclose(drawn.coordinates.numpy(), expected, atol=3e-3)  # float16 on disk
+        assert np.allclose(drawn.vectors.numpy(), unit(x - x.mean(axis=0)), atol=1e-5)
+
+
+def test_memories_far_from_the_overlap_are_not_trusted(mem, tmp_path):
+    near = teacher_of(mem, tmp_path / "near")
+    assert 0 < near.nearness < 1 and 0 < near.trust < 1
+    # Texts of another law than the memories: what they recall says little.
+    for side in near.sides:
+        texts = side.memory.vectors(TEXT)
+        rng = np.random.default_rng(0)
+        side.memory.vectors = lambda modality, rows=None, side=side, texts=texts, rng=rng: (
+            unit(rng.normal(size=texts.shape)).astype(np.float32)[slice(None) if rows is None else rows]
+            if modality == TEXT
+            else Memory.vectors(side.memory, modality, rows)
+        )
+    sides = near.sides
+    pairs = build_pairs(*sides, tmp_path / "far", 0.01)
+    far = Teacher(pairs, np.arange(400), sides, near.centers, near.config, tmp_path / "far")
+    assert far.nearness < near.nearness and far.trust < near.trust
+
+
+def outer_recall(space, pairs):
+    image = space.project(pairs[0], encoder="enc-a", modality=IMAGE)
+    audio = space.project(pairs[1], encoder="enc-b", modality=AUDIO)
+    return (recall_at(ranks(image, audio), 1) + recall_at(ranks(audio, image), 1)) / 2
+
+
+def test_distillation_connects_and_each_of_its_parts_acts(mem, tmp_path):
+    a, b, pairs = mem
+    config = ConnectConfig(method="distill", epochs=12)
+    made = connect(a, b, tmp_path / "whole", config)
+    assert outer_recall(made.space, pairs) > 0.25  # 15 times chance
+    assert {m for e in made.space.encoders.values() for m in e.modalities} == {TEXT, IMAGE, AUDIO}
+    assert any("nearness of the memories" in note for note in made.notes)
+    assert made.space.metrics["epoch"] == 12
+    image = made.space.project(pairs[0], encoder="enc-a", modality=IMAGE)
+    for number, change in enumerate(
+        [{"own_weight": 0.0}, {"distill_tau": 0.2}, {"route_tau": 0.5}, {"route_top_k": 2}, {"overlap_weight": 0.0},
+         {"pseudo_weight": 0.0}, {"tau": 0.05}, {"noise": 0.0}]
+    ):  # fmt: skip
+        other = connect(a, b, tmp_path / f"{number}", config.replace(epochs=2, **change)).space
+        same = connect(a, b, tmp_path / "two", config.replace(epochs=2), overwrite=number == 0).space
+        assert not np.allclose(*(s.project(pairs[0], encoder="enc-a", modality=IMAGE) for s in (other, same)))
+    assert np.isfinite(image).all()
+
+
+def test_routing_alone_teaches_the_outer_pair(mem, tmp_path, monkeypatch):
+    a, b, pairs = mem
+    original = Teacher.__init__
+
+    def blind(self, *args):
+        original(self, *args)
+        self.trust = 0.0
+
+    monkeypatch.setattr(Teacher, "__init__", blind)
+    config = ConnectConfig(method="distill", epochs=12)
+    assert outer_recall(connect(a, b, tmp_path / "s", config).space, pairs) > 0.15
+    # With coordinates that are another row's, nothing is left to learn.
+    routed = Teacher._routed
+    monkeypatch.setattr(
+        Teacher, "_routed", lambda self, number, *rest: (x[::-1] if number else x for x in routed(self, number, *rest))
+    )
+    assert outer_recall(connect(a, b, tmp_path / "t", config).space, pairs) < 0.08
+
+
+def test_stopped_and_resumed_it_ends_with_the_same_bytes(mem, tmp_path):
+    a, b, _ = mem
+    config = ConnectConfig(method="distill", epochs=3)
+
+    def stops(done, total, note=""):
+        if "epoch 2" in note:
+            raise KeyboardInterrupt
+
+    connect(a, b, tmp_path / "whole", config)
+    with pytest.raises(KeyboardInterrupt):
+        connect(a, b, tmp_path / "stopped", config, progress=stops)
+    connect(a, b, tmp_path / "stopped", config)
+    for name in ("config.json", "projectors.safetensors"):
+        paths = [tmp_path / folder / name for folder in ("whole", "stopped")]
+        if paths[0].exists():
+            assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_auto_routes_where_there_is_too_little_to_train_on_and_says_why(mem, tmp_path, capsys, monkeypatch):
+    a, b, _ = mem
+    assert main(["connect", str(a), str(b), "-o", str(tmp_path / "s"), "--method", "auto", "--epochs", "1"]) == 0
+    assert "auto: distill" in capsys.readouterr().err
+    monkeypatch.setattr("cmcr.connect.FEW", 401)
+    assert connect(a, b, tmp_path / "t", ConnectConfig(method="auto")).space.method == "route"
+    made = connect(a, b, tmp_path / "t", ConnectConfig(method="auto"))
+    assert "auto: route, for" in made.notes[0] and "the overlap has 400 rows" in made.notes[0]
+
+
+def test_without_recalled_pairs_it_is_refused(mem, tmp_path):
+    with pytest.raises(InputError, match="pairing is 'none'"):
+        connect(*mem[:2], tmp_path / "s", ConnectConfig(method="distill", pairing="none"))
+
+
+def test_settings_left_to_the_method_follow_it():
+    config = ConnectConfig()
+    assert (config.tau, config.lr, config.weight_decay) == (0.01, 1e-3, 0.01)
+    assert config.replace(method="distill") == ConnectConfig(method="distill")
+    assert ConnectConfig(method="distill").tau == 0.1 and ConnectConfig(method="distill").lr == 3e-3
+    assert config.replace(method="distill", lr=1e-3).lr == 1e-3
+    assert ConnectConfig(lr=0.5).replace(method="distill").lr == 0.5
