@@ -45,6 +45,10 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/data_path.py
+	$(BIN)/python benchmarks/pairing.py
 
 bench-quality: $(STAMP)
 	$(BIN)/python benchmarks/$(if $(BED),bed.py $(BED),quality.py)

@@ -85,6 +85,7 @@ def main() -> None:
     lines = []
     with tempfile.TemporaryDirectory() as scratch:
         sides = [memory(asked.folder, side, Path(scratch) / side) for side in ("left", "right")]
+        sizes = [", ".join(f"{each.rows(kind):,} {kind}" for kind in each.modalities) for each in sides]
         for name, settings in METHODS.items():
             found = []
             for seed in range(asked.seeds):
@@ -97,10 +98,10 @@ def main() -> None:
             sys.stderr.write(lines[-1] + "\n")
     pairs, (left, right) = len(read(asked.folder, "eval_left")), (raw(asked.folder, side) for side in ("left", "right"))
     about = (
-        f"`make bench-quality BED={asked.folder.name}`: {asked.seeds} seeds, mean ± standard deviation, in percent, both "
-        f"directions averaged, ties counted against us; {pairs} evaluation pairs (chance R@10 {1000 / pairs:.1f}, AUC "
-        f"50); {', '.join(f'{each.rows(each.modalities[0]):,} + {each.rows(each.modalities[1]):,}' for each in sides)} "
-        f"rows in the memories. *own*: R@10 of a side's rows and their true texts (raw {left:.1f} and {right:.1f})."
+        f"`make bench-quality BED={asked.folder.name}`: {asked.seeds} seeds, mean ± standard deviation, percent, both "
+        f"directions averaged, ties counted against us; {pairs} evaluation pairs (chance R@10 {1000 / pairs:.1f}, "
+        f"AUC 50); rows of the memories: {'; '.join(sizes)}. *own*: R@10 of a side's rows and their true texts "
+        f"(raw {left:.1f} and {right:.1f})."
     )
     head = ["method", "R@1", "R@5", "R@10", "AUC", "own left", "own right", "text left -> right", "text right -> left"]
     table = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1), *lines]

@@ -313,9 +313,9 @@ def write(record: dict[str, Any]) -> None:
 SUMMARY = {
     "linear on pseudo pairs": "linear (training-free)",
     "route": "route (training-free)",
-    "route, tau 0.1": "route, tau 0.1 (training-free)",
     "**C-MCR**": "**C-MCR, the paper's values**",
     "switch: tau 0.1": "C-MCR, tau 0.1",
+    "**distill**": "**distill**",
     "oracle (true pairs, the paper's tau)": "oracle: C-MCR's projectors on 6,000 true pairs",
     "oracle (true pairs, tau 0.1)": "oracle, tau 0.1",
 }

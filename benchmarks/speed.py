@@ -25,15 +25,11 @@ import torch
 from PIL import Image
 from quality import replace
 
-from cmcr import ConnectConfig, Modality, load_encoder
-from cmcr.consistency import recall
+from cmcr import Modality, load_encoder
 from cmcr.embed import embed
 from cmcr.encoders.point_bert import PointBert, group_points
-from cmcr.index import exact_search
 from cmcr.inputs import read_items
-from cmcr.pairing import Pairs
 from cmcr.tiny import world
-from cmcr.training import batch_loss, new_projectors
 
 README = Path(__file__).with_name("README.md")
 
@@ -83,75 +79,6 @@ def start_up() -> Iterator[Row]:
     bare = run("-c", "pass")
     yield Row("`cmcr --help`", run("-m", "cmcr", "--help"), bare, "times `python -c pass`", "process")
     yield Row("a usage error", run("-m", "cmcr", "connect", "x"), bare, "times `python -c pass`", "process")
-
-
-def pairing() -> Iterator[Row]:
-    """Compare the streamed softmax over a memory with its two matrix products, and with the whole softmax at once."""
-    queries, memory = torch.from_numpy(unit(4096, 512, 0)), torch.from_numpy(unit(50_000, 512, 1))
-    blocks = [part.numpy() for part in memory.split(8192)]
-
-    def products() -> None:
-        for block in memory.split(8192):
-            (queries @ block.T) @ block
-
-    def whole() -> torch.Tensor:
-        return (queries @ memory.T / 0.01).softmax(dim=1) @ memory
-
-    ours = lambda: recall(queries, lambda: blocks, 0.01)  # noqa: E731
-    assert torch.allclose(ours(), whole(), atol=1e-4)
-    setting = "4,096 queries, 50,000 x 512, float32"
-    yield Row("pairing: full softmax, streamed", ours, products, "times its two matrix products", setting)
-    yield Row("pairing: full softmax, streamed", ours, whole, "times the softmax held whole", setting)
-
-
-def training() -> Iterator[Row]:
-    """Compare a training step with the matrix products it needs."""
-    size, dim, hidden = 2048, 512, 1024
-    pairs = Pairs(*(unit(size, dim, seed) for seed in range(4)))
-    config = ConnectConfig(dim=dim, hidden=hidden)
-    projectors = torch.nn.ModuleList(new_projectors(config, dim, dim))
-    optimizer = torch.optim.AdamW(projectors.parameters(), lr=1e-3)
-    rows, noise = pairs.take(np.arange(size)), torch.Generator().manual_seed(0)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        batch_loss((projectors[0], projectors[1]), rows, config, noise).backward()
-        optimizer.step()
-
-    x, w, y = (
-        torch.from_numpy(unit(size, dim, 0)),
-        torch.from_numpy(unit(dim, hidden, 1)),
-        torch.from_numpy(unit(size, dim, 2)),
-    )
-
-    def products() -> None:
-        for _ in range(2 * 3):  # two similarity blocks, each forward and two products backward
-            x @ y.T
-        for _ in range(4 * 2 * 3):  # four projections of two layers, forward and two products backward
-            x @ w
-
-    yield Row(
-        "training step",
-        step,
-        products,
-        "times its necessary matrix products",
-        f"batch {size:,}, {dim}-{hidden}-{dim}, float32",
-    )
-
-
-def search() -> Iterator[Row]:
-    """Compare exact search with the product of queries and gallery alone, and with FAISS flat."""
-    import faiss
-
-    queries, gallery = unit(256, 512, 0), unit(200_000, 512, 1)
-    flat = faiss.IndexFlatIP(512)
-    flat.add(gallery)
-    blocks = np.array_split(gallery, 25)
-    ours = lambda: exact_search(blocks, queries, 10)  # noqa: E731
-    assert (ours().rows == flat.search(queries, 10)[1]).mean() > 0.999
-    setting = "256 queries, 200,000 x 512, k 10"
-    yield Row("exact search", ours, lambda: queries @ gallery.T, "times the matrix product", setting)
-    yield Row("exact search", ours, lambda: flat.search(queries, 10), "times FAISS flat", setting)
 
 
 def embedding(folder: Path) -> Iterator[Row]:
@@ -235,7 +162,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     lines = ["| what | setting | ours | other | ratio: median (range) | ratio to |", "|---|---|--:|--:|--:|---|"]
     with tempfile.TemporaryDirectory() as folder:
-        for rows in (start_up(), pairing(), training(), search(), point_bert(), embedding(Path(folder))):
+        for rows in (start_up(), point_bert(), embedding(Path(folder))):
             lines += [measure(row, rounds) for row in rows]
     about = (
         f"`make bench`: {rounds} rounds, both sides of a row in turn; {torch.get_num_threads()} CPU threads, "

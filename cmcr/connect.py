@@ -266,7 +266,7 @@ def _c_mcr(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
 
 def _distill(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
     config = bench.config
-    centers = _centers(bench)
+    centers = centers_of(bench)
     teacher = Teacher(
         bench.pairs, bench.train, (bench.sides[0], bench.sides[1]), centers, config, folder / "pairs", bench.device,
         progress,
@@ -321,7 +321,7 @@ def _shrunk(size: int, rows: int, config: ConnectConfig) -> str:
 def _linear(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
     config = bench.config
     train, held = bench.pairs.take(bench.train), bench.pairs.take(bench.held)
-    centers = _centers(bench) if config.center else [{}, {}]
+    centers = centers_of(bench) if config.center else [{}, {}]
     modality = "overlap" if config.on == "overlap" else "pseudo"
     x, y = _fit_rows(bench, train, centers, modality)
     held_x, held_y = _fit_rows(bench, held, centers, modality)
@@ -334,7 +334,7 @@ def _linear(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
 def _route(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
     config = bench.config
     train = bench.pairs.take(bench.train)
-    centers = _centers(bench) if config.center else [{}, {}]
+    centers = centers_of(bench) if config.center else [{}, {}]
     keys, values = _fit_rows(bench, train, centers, "overlap")
     bridge = baselines.route_bridge(keys, values, config.route_tau, config.route_top_k, centers[1])
     return _measured(bench, (baselines.identity(values.shape[1], centers[0]), bridge), {}, log)
@@ -369,7 +369,7 @@ def _fit_rows(bench: Bench, rows: Rows, centers: list[dict[str, Tensor]], part: 
     return result[0], result[1]
 
 
-def _centers(bench: Bench, size: int = 65_536) -> list[dict[str, Tensor]]:
+def centers_of(bench: Bench, size: int = 65_536) -> list[dict[str, Tensor]]:
     """Return per side the mean of each modality: the overlap's over the training rows, others' over their memory."""
     totals = [np.zeros(dim) for dim in (bench.pairs.overlap_a.shape[1], bench.pairs.overlap_b.shape[1])]
     for start in range(0, len(bench.train), size):

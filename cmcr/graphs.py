@@ -18,8 +18,10 @@ from cmcr.memory import Memory
 from cmcr.metrics import Array
 from cmcr.modality import Modality
 
-PIECE = 1 << 18
-"""Rows of a graph: about 350 MB while it is built for 512 components. Smaller memories are searched exactly."""
+PIECE = 1 << 20
+"""Rows of a graph at most: 1.4 GB while it is built for 512 components."""
+BREADTH = 256
+"""Candidates a search keeps: twice the usual, for what is asked lies apart from what is searched (texts, images)."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def graphs(memory: Memory, modality: Modality, folder: Path, progress: Progress 
         try:
             return load_index(path, **known)
         except ArtifactError:
-            built = build_index("hnsw", lambda: _blocks(memory, modality, number, stop))
+            built = build_index("hnsw", lambda: _blocks(memory, modality, number, stop), breadth=BREADTH)
             save_index(built, path, modality=modality, **known)
             return load_index(path, **known)
 

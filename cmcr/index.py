@@ -260,7 +260,7 @@ class FaissIndex:
             faiss.write_index(self._index, writer)
 
 
-def build_index(kind: str, blocks: Blocks, seed: int = 0) -> FaissIndex:
+def build_index(kind: str, blocks: Blocks, seed: int = 0, breadth: int = 128) -> FaissIndex:
     """Build an index of a gallery; the same blocks and seed give the same bytes on any number of threads.
 
     ``hnsw`` is built by one thread, for a graph depends on who comes first. It and ``ivf`` keep vectors as float16:
@@ -270,6 +270,7 @@ def build_index(kind: str, blocks: Blocks, seed: int = 0) -> FaissIndex:
         kind: ``flat`` (exact), ``hnsw`` (a graph: fast, larger) or ``ivf`` (clusters: small, can be memory-mapped).
         blocks: Iterated twice for ``ivf``, which first learns its clusters from a sample spread over the rows.
         seed: Of the clustering.
+        breadth: Candidates that a search of ``hnsw`` keeps: more find more and take longer.
 
     Raises:
         InputError: unknown kind, or the gallery is empty.
@@ -277,13 +278,13 @@ def build_index(kind: str, blocks: Blocks, seed: int = 0) -> FaissIndex:
     if kind not in KINDS:
         raise InputError(f"index kind {kind!r}: expected one of {', '.join(KINDS)}")
     with _one_thread() if kind == "hnsw" else nullcontext():
-        index, parameters = _empty(kind, blocks, seed)
+        index, parameters = _empty(kind, blocks, seed, breadth)
         for block in blocks():
             index.add(np.ascontiguousarray(block, np.float32))
     return FaissIndex(kind, index, parameters)
 
 
-def _empty(kind: str, blocks: Blocks, seed: int) -> tuple[Any, dict[str, int]]:
+def _empty(kind: str, blocks: Blocks, seed: int, breadth: int) -> tuple[Any, dict[str, int]]:
     import faiss
 
     shapes = [block.shape for block in blocks()]
@@ -295,9 +296,9 @@ def _empty(kind: str, blocks: Blocks, seed: int) -> tuple[Any, dict[str, int]]:
     half: Any = faiss.ScalarQuantizer.QT_fp16
     if kind == "hnsw":
         graph = faiss.IndexHNSWSQ(dim, half, 32, faiss.METRIC_INNER_PRODUCT)
-        graph.hnsw.efConstruction, graph.hnsw.efSearch = 80, 128
+        graph.hnsw.efConstruction, graph.hnsw.efSearch = 80, breadth
         graph.train(np.zeros((1, dim), np.float32))  # float16 has nothing to learn, but faiss wants to be asked
-        return graph, {"M": 32, "efConstruction": 80, "efSearch": 128}
+        return graph, {"M": 32, "efConstruction": 80, "efSearch": breadth}
     # 39 points a cluster is what faiss asks for: more, or more than 6 rounds, cost minutes and find no more.
     clusters = max(1, min(int(2 * np.sqrt(rows)), rows // 39))
     lists = faiss.IndexIVFScalarQuantizer(

@@ -15,7 +15,7 @@ from cmcr.consistency import recall, recall_nearest
 from cmcr.devices import Products, choose_products, matrix_products
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import atomic, write_json
-from cmcr.graphs import PIECE, graphs
+from cmcr.graphs import graphs
 from cmcr.hooks import Progress, silent
 from cmcr.index import ExactIndex, Index
 from cmcr.loader import read_rows
@@ -24,6 +24,8 @@ from cmcr.modality import Modality
 
 QUERIES = 16_384
 """Overlap rows that share one pass over a memory."""
+LARGE = 1 << 16
+"""Memories of more rows are searched by graphs: the exact top-k takes longer than the whole softmax."""
 GATHERED = 1 << 15
 """Recalled rows held at a time by the top-k."""
 
@@ -185,7 +187,7 @@ def build_pairs(
     """Compute the pairs of two memories into ``folder`` as float16 .npy files, or reuse those that are there.
 
     The full softmax over each memory, streamed (``top_k`` 0), or only its ``top_k`` nearest rows: found exactly, or in
-    memories above ``graphs.PIECE`` rows by HNSW graphs, which are kept beside the pairs.
+    memories above ``LARGE`` rows by HNSW graphs, which are kept beside the pairs.
 
     Returns:
         The pairs, memory-mapped.
@@ -249,7 +251,7 @@ def _recalled_blocks(side: Side, tau: float, device: str, precision: Products) -
 
 def _nearest_blocks(side: Side, tau: float, top_k: int, folder: Path, progress: Progress) -> Iterator[np.ndarray]:
     memory, outer = side.memory, _outer(side)
-    large = memory.rows(outer) > PIECE
+    large = memory.rows(outer) > LARGE
     index: Index = (
         graphs(memory, outer, folder / "graphs", progress) if large else ExactIndex(lambda: memory.blocks(outer))
     )

@@ -31,7 +31,7 @@ def write(path, seed):
 @pytest.fixture
 def memory(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PIECE", 100)
-    monkeypatch.setattr("cmcr.pairing.PIECE", 100)
+    monkeypatch.setattr("cmcr.pairing.LARGE", 100)
     return write(tmp_path / "memory", 0)
 
 
@@ -49,7 +49,7 @@ def test_pieces_find_what_a_search_of_the_whole_finds(memory, tmp_path):
 def test_built_once_and_anew_where_damaged_or_of_another_memory(memory, tmp_path, monkeypatch):
     folder, built = tmp_path / "graphs", []
     original = module.build_index
-    monkeypatch.setattr(module, "build_index", lambda *args: built.append(1) or original(*args))
+    monkeypatch.setattr(module, "build_index", lambda *args, **named: built.append(1) or original(*args, **named))
     graphs(memory, IMAGE, folder)
     files = {path.name: path.read_bytes() for path in folder.glob("*.faiss")}
     assert len(built) == len(files) == 4
@@ -72,7 +72,7 @@ def test_pairs_through_graphs_are_nearly_the_exact_ones(memory, tmp_path, monkey
 
     found = pairs("found")
     assert list((tmp_path / "found" / "graphs").glob("*.faiss"))
-    monkeypatch.setattr("cmcr.pairing.PIECE", ROWS)
+    monkeypatch.setattr("cmcr.pairing.LARGE", ROWS)
     exact = pairs("exact")
     assert not (tmp_path / "exact" / "graphs").exists()
     left, right = (np.asarray(each.pseudo_b, np.float32) for each in (found, exact))
