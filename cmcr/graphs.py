@@ -18,10 +18,10 @@ from cmcr.memory import Memory
 from cmcr.metrics import Array
 from cmcr.modality import Modality
 
-PIECE = 1 << 20
-"""Rows of a graph at most: 1.4 GB while it is built for 512 components."""
-BREADTH = 256
-"""Candidates a search keeps: twice the usual, for what is asked lies apart from what is searched (texts, images)."""
+PIECE = 1 << 18
+"""Rows of a graph at most: about 350 MB while it is built for 512 components, and pieces are built side by side."""
+BREADTH = 128
+"""Candidates a search keeps in each piece."""
 
 
 @dataclass(frozen=True)
