@@ -19,5 +19,5 @@ def write_listening_space(folder):
         for source in (*TEXTS, own):
             embed(encoder, read_items(str(folder / source), None, encoder.modalities), folder / "mem" / name)
     memories = (Memory.open(folder / "mem" / name) for name in ("clip", "clap"))
-    connect(*memories, folder / "space", ConnectConfig(method="route"))
+    connect(*memories, folder / "space", ConnectConfig(method="route", route_tau=0.05, route_top_k=0))
     return folder / "space"
