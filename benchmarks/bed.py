@@ -32,7 +32,10 @@ METHODS: dict[str, dict[str, object]] = {
     "C-MCR, tau 0.1": {"tau": 0.1},
     "**distill**": {"method": "distill"},
     "distill without own similarities": {"method": "distill", "own_weight": 0.0},
+    "distill without density": {"method": "distill", "route_density": 0.0},
+    "distill, twice the components": {"method": "distill", "dim": -2},
 }
+"""Rows of the table; a ``dim`` of -2 is twice the larger input."""
 
 
 def read(folder: Path, name: str) -> np.ndarray:
@@ -59,7 +62,7 @@ def both_ways(x: np.ndarray, y: np.ndarray) -> list[float]:
 
 
 def measure(space: ConnectedSpace, folder: Path) -> list[float]:
-    """Return the outer pair's four figures, then R@10 of four more pairs: each side's own, and text across."""
+    """Return the outer pair's four figures, R@10 of four more pairs (each side's own, text across), and agreement."""
     seen = {}
     for side in ("left", "right"):
         seen[side] = space.project(read(folder, f"eval_{side}"), modality=OUTER[side], encoder=side)
@@ -67,7 +70,13 @@ def measure(space: ConnectedSpace, folder: Path) -> list[float]:
         seen[f"text {side}"] = space.project(texts, modality=Modality.TEXT, encoder=side)
     own = [both_ways(seen[side], seen[f"text {side}"])[2] for side in ("left", "right")]
     across = [both_ways(seen["text left"], seen["right"])[2], both_ways(seen["text right"], seen["left"])[2]]
-    return [*both_ways(seen["left"], seen["right"]), *own, *across]
+    return [*both_ways(seen["left"], seen["right"]), *own, *across, 100 * space.metrics.get("agreement", np.nan)]
+
+
+def rank_correlation(x: list[float], y: list[float]) -> float:
+    """Return Spearman's, of values without ties."""
+    order = [np.argsort(np.argsort(each)).astype(float) for each in (x, y)]
+    return float(np.corrcoef(*order)[0, 1])
 
 
 def raw(folder: Path, side: str) -> float:
@@ -82,17 +91,20 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     asked = parser.parse_args()
-    lines = []
+    lines, means = [], []
     with tempfile.TemporaryDirectory() as scratch:
         sides = [memory(asked.folder, side, Path(scratch) / side) for side in ("left", "right")]
         sizes = [", ".join(f"{each.rows(kind):,} {kind}" for kind in each.modalities) for each in sides]
         for name, settings in METHODS.items():
             found = []
+            if settings.get("dim") == -2:
+                settings = settings | {"dim": 2 * max(each.encoder.dim for each in sides)}
             for seed in range(asked.seeds):
                 out = Path(scratch) / f"{len(lines)}-{seed}"
                 config = ConnectConfig(**settings, seed=seed)  # type: ignore[arg-type]
                 found.append(measure(connect(*sides, out, config).space, asked.folder))
             mean, deviation = np.mean(found, axis=0), np.std(found, axis=0, ddof=min(1, len(found) - 1))
+            means.append(mean)
             cells = [f"{m:.1f} ± {d:.1f}" for m, d in zip(mean, deviation, strict=True)]
             lines.append(f"| {name} | {' | '.join(cells)} |")
             sys.stderr.write(lines[-1] + "\n")
@@ -101,9 +113,12 @@ def main() -> None:
         f"`make bench-quality BED={asked.folder.name}`: {asked.seeds} seeds, mean ± standard deviation, percent, both "
         f"directions averaged, ties counted against us; {pairs} evaluation pairs (chance R@10 {1000 / pairs:.1f}, "
         f"AUC 50); rows of the memories: {'; '.join(sizes)}. *own*: R@10 of a side's rows and their true texts "
-        f"(raw {left:.1f} and {right:.1f})."
+        f"(raw {left:.1f} and {right:.1f}). *agreement*: what `connect` prints, in percent, and `auto` chooses by; it "
+        f"sees no pair, and ranks these rows as R@10 and AUC do with a rank correlation of "
+        f"{' and '.join(f'{rank_correlation([m[-1] for m in means], [m[k] for m in means]):.2f}' for k in (2, 3))}."
     )
     head = ["method", "R@1", "R@5", "R@10", "AUC", "own left", "own right", "text left -> right", "text right -> left"]
+    head.append("agreement")
     table = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1), *lines]
     text = f"## Quality on real vectors: {asked.folder.name}\n\n{about}\n\n" + "\n".join(table)
     sys.stdout.write(text + "\n")

@@ -24,7 +24,8 @@ class ConnectConfig:
 
     Attributes:
         method: ``c-mcr`` trains projectors on recalled pairs; ``distill`` also on what routing knows of the memories;
-            ``linear`` and ``route`` are training-free; ``auto`` chooses between ``distill`` and ``route``.
+            ``linear`` and ``route`` are training-free; ``auto`` keeps the one of c-mcr, distill and linear that
+            agrees best.
         projector: ``mlp``, ``half-mlp`` or ``linear`` (c-mcr).
         dim: Components of the connected space; 0 for the larger input.
         hidden: Width of the MLP's hidden layer; 0 for twice ``dim`` (the paper's 1024 for 512).
@@ -52,6 +53,7 @@ class ConnectConfig:
         ridge: Ridge of ``linear`` relative to the mean eigenvalue; 0 picks it on the held-out overlap.
         route_tau: Temperature of routing (route, distill).
         route_top_k: Overlap rows a vector is routed through; 0 for all (distill: at most a tenth of them).
+        route_density: How much nearer an overlap row counts for lying among the memories' rows (distill).
         distill_tau: Temperature at which routed and own similarities are distilled (distill).
         own_weight: Weight of what each space knows itself of its own rows (distill).
         precision: ``bf16`` or ``fp32`` matrix products in pairing and training (sums and weights stay float32);
@@ -86,8 +88,9 @@ class ConnectConfig:
     ridge: float = 0.0
     route_tau: float = 0.1
     route_top_k: int = 300
+    route_density: float = 0.5
     distill_tau: float = 0.05
-    own_weight: float = 0.1
+    own_weight: float = 0.3
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: int = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cmcr import baselines, training
+from cmcr.agreement import Agreement
 from cmcr.config import ConnectConfig
 from cmcr.devices import choose_products
 from cmcr.distillation import Teacher
@@ -28,6 +30,8 @@ from cmcr.ranks import ALONE, Ranks
 from cmcr.space import ConnectedSpace, SpaceEncoder
 
 CHECKPOINT = "checkpoint.safetensors"
+TRAINED = ("c-mcr", "distill", "auto")
+"""Methods that train on every pair."""
 FEW = 64
 """Fewer rows than this in a memory or the overlap teach projectors nothing: ``auto`` routes."""
 SAMPLE = 2048
@@ -105,7 +109,7 @@ def connect(
         for memory, rows, wanted in ((a, overlap.rows_a, outer_a), (b, overlap.rows_b, outer_b))
     ]
     config, chosen = _choose(config, sides)
-    if config.method in ("c-mcr", "distill"):  # a batch that cannot be is refused before hours of pairing
+    if config.method in TRAINED:  # a batch that cannot be is refused before hours of pairing
         training.batch_size_for(config, len(split(len(overlap.rows_a), config)[0]), ranks.size)
     resolved = {"recipe": config.to_dict(), "memories": [_identity(side) for side in sides]}
     with locked(folder):
@@ -117,8 +121,8 @@ def connect(
             {side.memory.encoder.name: _entry(side.memory) for side in sides},
             {side.memory.encoder.name: p for side, p in zip(sides, fitted.projectors, strict=True)},
             overlap.modality,
-            config.method,
-            config.to_dict() | {"batch_size": fitted.batch_size},
+            fitted.config.method,
+            fitted.config.to_dict() | {"batch_size": fitted.batch_size},
             fitted.metrics | {"overlap_rows": len(overlap.rows_a)},
         )
         space.save(out)
@@ -127,7 +131,7 @@ def connect(
 
 
 def _choose(config: ConnectConfig, sides: list[Side]) -> tuple[ConnectConfig, tuple[str, ...]]:
-    """Return the recipe with the method that ``auto`` stands for, and why."""
+    """Return the recipe; instead of ``auto``, where there is too little to choose by, ``route`` and why."""
     if config.method == "distill" and any(side.outer is None for side in sides):
         raise InputError("method 'distill' learns from both memories, but pairing is 'none'; choose --pairing full")
     if config.method != "auto":
@@ -137,8 +141,8 @@ def _choose(config: ConnectConfig, sides: list[Side]) -> tuple[ConnectConfig, tu
     few = [f"{name} has {rows} rows" for name, rows in held.items() if rows < FEW]
     if few or len(held) < 3:
         why = ", ".join(few) or "nothing is recalled"
-        return config.replace(method="route"), (f"auto: route, for {why} (distill wants {FEW} of each)",)
-    return config.replace(method="distill"), ("auto: distill, for both memories and the overlap are large enough",)
+        return config.replace(method="route"), (f"auto: route, for {why} (the choice wants {FEW} of each)",)
+    return config, ()
 
 
 def follow(
@@ -173,9 +177,10 @@ def _run_folder(out: Path, run: str | Path | None) -> Path:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a method returns: its two projectors and what was measured."""
+    """What a method returns: its two projectors, the recipe that made them and what was measured."""
 
     projectors: tuple[Projector, Projector]
+    config: ConnectConfig
     metrics: dict[str, Any]
     batch_size: int = 0
     notes: tuple[str, ...] = ()
@@ -200,9 +205,18 @@ class Bench:
         self.train, self.held = split(len(pairs), config)
         self.rows = sample or pairs.take(self.held[:SAMPLE], device)
         self.outer = [None if side.outer is None else _sample(side.memory, side.outer).to(device) for side in sides]
+        self.agreement = None
+        if self.outer[0] is not None and self.outer[1] is not None:
+            overlap = self.rows.overlap_a.to(device), self.rows.overlap_b.to(device)
+            agreement = Agreement(overlap, (self.outer[0], self.outer[1]))
+            self.agreement = agreement if agreement.rows else None
 
     def measure(self, f_a: Projector, f_b: Projector) -> dict[str, float]:
-        """Return overlap and pseudo-pair recall@1 (mean of both directions) and modality gaps on held-out rows."""
+        """Return measures on held-out overlap rows; ``selection`` is what C-MCR's epochs are chosen by.
+
+        They are recall@1 of the overlap and of the pairs it recalls (mean of both directions; their mean is the
+        selection), agreement of the memories (``cmcr.agreement``; what methods are chosen by), and modality gaps.
+        """
         f_a.eval()
         f_b.eval()
         rows, modality = self.rows, self.sides[0].overlap
@@ -221,7 +235,22 @@ class Bench:
         measured["gap_before"] = float(np.mean([_gap(x, y) for x, y in raw if y is not None]))
         measured["gap_after"] = float(np.mean([_gap(x, y) for x, y in zip(overlap, outer, strict=True)]))
         measured["outer_gap_after"] = _gap(outer[0], outer[1])
+        if self.agreement is not None:
+            measured["agreement"] = self.agreement(outer[0], outer[1])
         return measured | {"selection": (measured["overlap_r1"] + measured["pseudo_r1"]) / 2}
+
+    def facts(self) -> dict[str, float]:
+        """Return what the measures rest on: held-out rows; rows that can agree, and their agreement by chance."""
+        facts: dict[str, float] = {"held_out": len(self.rows.overlap_a)}
+        if self.agreement is not None:
+            facts |= {"agreement_rows": self.agreement.rows, "agreement_chance": self.agreement.chance}
+        return facts
+
+    def of(self, config: ConnectConfig) -> Bench:
+        """Return this bench for another recipe with the same split, on this process alone."""
+        other = copy.copy(self)
+        other.config, other.ranks = config, ALONE
+        return other
 
 
 def _bench(
@@ -234,7 +263,7 @@ def _bench(
             sides[0], sides[1], folder / name, config.tau_memory, config.top_k, device, config.precision, progress
         )
 
-    if config.method in ("c-mcr", "distill") or (config.method == "linear" and config.on == "pseudo"):
+    if config.method in TRAINED or (config.method == "linear" and config.on == "pseudo"):
         return Bench(build(sides, "pairs"), None, sides, config, device, ranks)
     pairs = build([replace(side, outer=None) for side in sides], "pairs")
     sample = split(len(pairs), config)[1][:SAMPLE]
@@ -307,7 +336,7 @@ def _trained(bench: Bench, projectors: tuple[Projector, Projector], state: train
     config, best = bench.config, next(line for line in state.history if line["epoch"] == state.best_epoch)
     size = training.batch_size_for(config, len(bench.train), bench.ranks.size)
     notes = () if config.batch_size or size == training.PAPER_BATCH else (_shrunk(size, len(bench.train), config),)
-    return Fitted(projectors, {**best, "epoch": state.best_epoch, "held_out": len(bench.rows.overlap_a)}, size, notes)
+    return Fitted(projectors, config, {**best, "epoch": state.best_epoch, **bench.facts()}, size, notes)
 
 
 def _shrunk(size: int, rows: int, config: ConnectConfig) -> str:
@@ -340,7 +369,32 @@ def _route(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
     return _measured(bench, (baselines.identity(values.shape[1], centers[0]), bridge), {}, log)
 
 
+def _auto(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+    """Fit by each method and return the one whose space agrees best; the first of equals, the simplest.
+
+    Not by ``route``: it maps a row by the overlap rows near it, which is what agreement looks at, so that on real
+    vectors it agreed as well as ``distill`` while its recall was lower.
+    """
+    fitted: dict[str, Fitted] = {}
+    for method in ("linear", "c-mcr", "distill"):
+        own = folder / method
+        own.mkdir(exist_ok=True)
+        fitted[method] = _METHODS[method](bench.of(bench.config.replace(method=method)), own, progress, log)
+    if bench.agreement is None:
+        why = "auto: distill, for no rows of the two memories lie by the same held-out overlap row; nothing to compare"
+        return replace(fitted["distill"], notes=(why, *fitted["distill"].notes))
+    found = {method: each.metrics["agreement"] for method, each in fitted.items()}
+    best = max(found, key=lambda method: found[method])
+    others = ", ".join(f"{method} {found[method]:.3f}" for method in found if method != best)
+    why = (
+        f"auto: {best}, whose agreement {found[best]:.3f} is the highest ({others}; chance "
+        f"{bench.agreement.chance:.3f}, {bench.agreement.rows} rows)"
+    )
+    return replace(fitted[best], notes=(why, *fitted[best].notes))
+
+
 _METHODS: dict[str, Callable[[Bench, Path, Progress, Log], Fitted]] = {
+    "auto": _auto,
     "c-mcr": _c_mcr,
     "distill": _distill,
     "linear": _linear,
@@ -353,7 +407,7 @@ def _measured(bench: Bench, projectors: tuple[Projector, Projector], extra: dict
     log(metrics, 0)
     for projector in projectors:
         projector.cpu()
-    return Fitted(projectors, metrics | {"held_out": len(bench.rows.overlap_a)})
+    return Fitted(projectors, bench.config, metrics | bench.facts())
 
 
 def _fit_rows(bench: Bench, rows: Rows, centers: list[dict[str, Tensor]], part: str) -> tuple[Tensor, Tensor]:
@@ -430,14 +484,14 @@ def _claim(folder: Path, out: Path, resolved: dict[str, Any], overwrite: bool) -
         if found == json.loads(json.dumps(resolved)):
             return
         # A run that failed before its first epoch has nothing to lose: correcting a flag must not need --overwrite.
-        begun = (folder / CHECKPOINT).exists() or (out / "config.json").exists()
+        begun = any(folder.rglob(CHECKPOINT)) or (out / "config.json").exists()
         if begun and not overwrite:
             raise ArtifactError(
                 f"{folder} is a run of {_difference(found, resolved)}; choose another folder or add --overwrite"
             )
         # The pairs stay: each names what it was made from, and is made anew if that differs.
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-        (folder / "metrics.jsonl").unlink(missing_ok=True)
+        for stale in (*folder.rglob(CHECKPOINT), *folder.rglob("metrics.jsonl")):
+            stale.unlink()
     write_json(path, resolved)
 
 

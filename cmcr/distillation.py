@@ -32,6 +32,10 @@ from cmcr.projector import Projector
 
 ANCHORS = 65_536
 """Overlap rows that memories are routed through, spread evenly: more add time, not knowledge."""
+NEGLIGIBLE = 0.02
+"""Weight below which recalled pairs are left out of the batches: they would only cost time."""
+CROWD, CLOSEST = 4096, 10
+"""An overlap row is as near to a memory as its mean cosine with the 10 nearest of so many of its rows."""
 SAMPLE = 512
 """Rows of a memory and of the overlap that ``trust`` compares; always so many, for the nearest of more is nearer."""
 QUERIES = 1024
@@ -93,37 +97,46 @@ class Teacher:
         )
         self.nearness = 1.0
         self._coordinates, self._means = [], []
+        crowds = [_spread(side.memory.rows(_outer(side)), CROWD) for side in sides]
+        near = [_density(own, self._memory_rows(number, crowds[number])) for number, own in enumerate(texts)]
+        prior = config.route_density * (near[0] + near[1])
         for number, (side, own) in enumerate(zip(sides, texts, strict=True)):
             self.nearness *= _nearness(own, self._memory_rows(number, _spread(side.memory.rows(_outer(side)), SAMPLE)))
             path = folder / f"routed_{'ab'[number]}.npy"
             shape = side.memory.rows(_outer(side)), sum(text.shape[1] for text in texts)
             key = _key(sides, train, number, config)
-            blocks = self._routed(number, own, texts)
+            blocks = self._routed(number, own, prior, texts)
             coordinates = reuse_or_write(path, key, shape, lambda blocks=blocks: blocks, progress)  # type: ignore[misc]
             self._coordinates.append(coordinates)
             self._means.append(_mean(coordinates).to(device))
         odds = (self.nearness / (1 - self.nearness)) ** 3 if self.nearness < 1 else float("inf")
-        self.trust = odds / (1 + odds) if odds < float("inf") else 1.0
+        trust = odds / (1 + odds) if odds < float("inf") else 1.0
+        self.trust = trust if trust >= NEGLIGIBLE else 0.0
 
     def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
-        """Return some pairs, and half as many rows of each memory (all, if it has fewer)."""
+        """Return some pairs, and rows of each memory (all, if it has fewer): more of them, the less the pairs count.
+
+        Where pairs do not count at all, every other of their overlap rows is left, for ``L_own``.
+        """
+        wanted = max(2, round(len(rows) * (1 - self.trust / 2)))
         drawn = []
         for number, side in enumerate(self.sides):
             count = side.memory.rows(_outer(side))
-            chosen = np.sort(generator.choice(count, size=min(count, max(2, len(rows) // 2)), replace=False))
+            chosen = np.sort(generator.choice(count, size=min(count, wanted), replace=False))
             coordinates = torch.from_numpy(read_rows(self._coordinates[number], chosen)).to(self.device)
             drawn.append(
                 Drawn(self._memory_rows(number, chosen), F.normalize(coordinates - self._means[number], dim=1))
             )
-        return Batch(self.pairs.take(rows, self.device), (drawn[0], drawn[1]))
+        return Batch(self.pairs.take(rows if self.trust else rows[::2], self.device), (drawn[0], drawn[1]))
 
     def loss(self, projectors: tuple[Projector, Projector], batch: Batch, noise: torch.Generator) -> Tensor:
         """Return the loss of a batch.
 
-        L = (1 - trust) L_routed + trust (L_ttc + L_avc) + own_weight (L_own,a + L_own,b)
+        L = (1 - trust) (L_routed + own_weight (L_own,a + L_own,b)) + trust (L_ttc + L_avc)
 
         ``L_routed`` draws the projected similarities of the two memories' rows to the routed ones; ``L_ttc`` and
-        ``L_avc`` are C-MCR's; ``L_own`` keeps what each space knows itself of its memory's and its overlap's rows.
+        ``L_avc`` are C-MCR's; ``L_own`` keeps what each space knows itself of its memory's and its overlap's rows;
+        where pairs are trusted, they place the overlap well enough.
         """
         config = self.config
         texts, pseudo, outer, own = [], [], [], []
@@ -134,30 +147,36 @@ class Teacher:
             assert recalled is not None  # noqa: S101  (both sides recall)
             x = _centred(overlap, center[str(side.overlap)].to(overlap.device))
             y = _centred(recalled, center[str(side.outer)].to(overlap.device))
-            noisy = [complete(rows, config.noise, noise) for rows in (x, y, drawn.vectors)]
+            noisy = [complete(rows, config.noise, noise) for rows in (drawn.vectors, x, y)[: 3 if self.trust else 2]]
             projected = projector(torch.cat(noisy)).split([len(rows) for rows in noisy])
-            texts.append(projected[0])
-            pseudo.append(projected[1])
-            outer.append(projected[2])
-            own.append(soft_info_nce(projected[2], projected[0], drawn.vectors @ x.T, config.distill_tau))
+            outer.append(projected[0])
+            texts.append(projected[1])
+            pseudo += projected[2:]
+            some = slice(None, None, 2 if self.trust else 1)  # enough for what the space knows itself
+            own.append(soft_info_nce(outer[-1], texts[-1][some], drawn.vectors @ x[some].T, config.distill_tau))
         routed = batch.drawn[0].coordinates @ batch.drawn[1].coordinates.T
-        loss = (1 - self.trust) * soft_info_nce(outer[0], outer[1], routed, config.distill_tau)
+        known = soft_info_nce(outer[0], outer[1], routed, config.distill_tau) + config.own_weight * (own[0] + own[1])
+        if not self.trust:
+            return known
         pairs = config.overlap_weight * info_nce(texts[0], texts[1], config.tau)
         pairs = pairs + config.pseudo_weight * info_nce(pseudo[0], pseudo[1], config.tau_pseudo or config.tau)
-        return loss + self.trust * pairs + config.own_weight * (own[0] + own[1])
+        return (1 - self.trust) * known + self.trust * pairs
 
     def _memory_rows(self, number: int, rows: np.ndarray) -> Tensor:
         side = self.sides[number]
         vectors = torch.from_numpy(side.memory.vectors(_outer(side), rows)).to(self.device)
         return _centred(vectors, self.centers[number][str(_outer(side))].to(self.device))
 
-    def _routed(self, number: int, own: Tensor, texts: tuple[Tensor, ...]) -> Iterator[np.ndarray]:
-        """Yield routed coordinates: what the anchors near a row look like in both spaces, side by side."""
+    def _routed(self, number: int, own: Tensor, prior: Tensor, texts: tuple[Tensor, ...]) -> Iterator[np.ndarray]:
+        """Yield routed coordinates: what the anchors near a row look like in both spaces, side by side.
+
+        Near is a cosine plus ``prior``: of anchors as near, those that lie among the memories' rows say more.
+        """
         rows = self.sides[number].memory.rows(_outer(self.sides[number]))
         for start in range(0, rows, QUERIES):
             x = self._memory_rows(number, np.arange(start, min(start + QUERIES, rows)))
             with matrix_products(self.device, self.config.precision):
-                scores, near = (x @ own.T).topk(anchors_of(self.config, len(own)), dim=1)
+                scores, near = (x @ own.T + prior).topk(anchors_of(self.config, len(own)), dim=1)
                 weights = torch.zeros(len(x), len(own), device=x.device)
                 weights.scatter_(1, near, (scores / self.config.route_tau).softmax(dim=1))
                 halves = [F.normalize(weights @ text, dim=1) for text in texts]
@@ -167,6 +186,13 @@ class Teacher:
 def anchors_of(config: ConnectConfig, overlap: int) -> int:
     """Return through how many of the nearest overlap rows a vector is routed: at most a tenth of them."""
     return min(config.route_top_k or overlap, max(1, overlap // 10))
+
+
+def _density(overlap: Tensor, memory: Tensor) -> Tensor:
+    """Return of each overlap row how much nearer to the memory it lies than the mean overlap row."""
+    near = [(x @ memory.T).topk(min(CLOSEST, len(memory)), dim=1).values.mean(dim=1) for x in overlap.split(QUERIES)]
+    density = torch.cat(near)
+    return density - density.mean()
 
 
 def _nearness(overlap: Tensor, memory: Tensor) -> float:
@@ -198,5 +224,5 @@ def _key(sides: tuple[Side, Side], train: np.ndarray, number: int, config: Conne
     known = [side.memory.fingerprint(modality) for side in sides for modality in (side.overlap, side.outer) if modality]
     known += [hashlib.sha256(side.rows.astype("<i8").tobytes()).hexdigest() for side in sides]
     known += [hashlib.sha256(train.astype("<i8").tobytes()).hexdigest(), str(number)]
-    known += [repr(config.route_tau), str(config.route_top_k), config.precision]
+    known += [repr(config.route_tau), str(config.route_top_k), repr(config.route_density), config.precision]
     return hashlib.sha256(" ".join(known).encode()).hexdigest()

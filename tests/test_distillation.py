@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import two_memories
 
-from cmcr import ConnectConfig, Memory, Modality
+from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality
 from cmcr.cli import main
 from cmcr.connect import connect
 from cmcr.distillation import Teacher
@@ -61,15 +61,20 @@ def teacher_of(mem, folder, **changes):
 
 
 def test_routed_coordinates_are_those_of_the_naive_loop(mem, tmp_path):
-    teacher = teacher_of(mem, tmp_path / "pairs", route_top_k=7)
+    teacher = teacher_of(mem, tmp_path / "pairs", route_top_k=7, route_density=0.4)
     batch = teacher.batch(np.arange(10**4) % 400, np.random.default_rng(0))  # so many that every memory row is drawn
     overlap = [unit(np.float32(x)) for x in (teacher.pairs.overlap_a, teacher.pairs.overlap_b)]
     texts = [unit(x - x.mean(axis=0)) for x in overlap]
+    prior = np.zeros(400)
+    for side, own in zip(teacher.sides, texts, strict=True):
+        x = side.memory.vectors(side.outer)
+        closest = np.sort(own @ unit(x - x.mean(axis=0)).T, axis=1)[:, -10:].mean(axis=1)
+        prior += 0.4 * (closest - closest.mean())
     for side, own, drawn in zip(teacher.sides, texts, batch.drawn, strict=True):
         x = side.memory.vectors(side.outer)
         expected = []
         for row in unit(x - x.mean(axis=0)):
-            similar = own @ row
+            similar = own @ row + prior
             near = np.argsort(-similar)[:7]
             weight = np.exp(similar[near] / 0.1) / np.exp(similar[near] / 0.1).sum()
             expected.append(np.concatenate([unit((weight @ t[near])[None])[0] for t in texts]))
@@ -113,7 +118,7 @@ def test_distillation_connects_and_each_of_its_parts_acts(mem, tmp_path):
     image = made.space.project(pairs[0], encoder="enc-a", modality=IMAGE)
     for number, change in enumerate(
         [{"own_weight": 0.0}, {"distill_tau": 0.2}, {"route_tau": 0.5}, {"route_top_k": 2}, {"overlap_weight": 0.0},
-         {"pseudo_weight": 0.0}, {"tau": 0.05}, {"noise": 0.0}]
+         {"pseudo_weight": 0.0}, {"tau": 0.05}, {"noise": 0.0}, {"route_density": 0.0}]
     ):  # fmt: skip
         other = connect(a, b, tmp_path / f"{number}", config.replace(epochs=2, **change)).space
         same = connect(a, b, tmp_path / "two", config.replace(epochs=2), overwrite=number == 0).space
@@ -152,19 +157,45 @@ def test_stopped_and_resumed_it_ends_with_the_same_bytes(mem, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         connect(a, b, tmp_path / "stopped", config, progress=stops)
     connect(a, b, tmp_path / "stopped", config)
-    for name in ("config.json", "projectors.safetensors"):
+    for name in ("config.json", "model.safetensors"):
         paths = [tmp_path / folder / name for folder in ("whole", "stopped")]
-        if paths[0].exists():
-            assert paths[0].read_bytes() == paths[1].read_bytes()
+        assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_auto_routes_where_there_is_too_little_to_train_on_and_says_why(mem, tmp_path, capsys, monkeypatch):
+def test_where_pairs_do_not_count_batches_hold_more_of_the_memories(mem, tmp_path):
+    teacher = teacher_of(mem, tmp_path / "pairs")
+    rows, rng = np.arange(0, 400, 5), np.random.default_rng(0)
+    for trust, drawn, overlap in ((1.0, 40, 80), (0.5, 60, 80), (0.0, 80, 40)):
+        teacher.trust = trust
+        batch = teacher.batch(rows, rng)
+        assert [len(each.vectors) for each in batch.drawn] == [drawn, drawn]
+        assert len(batch.rows.overlap_a) == overlap
+
+
+def test_auto_keeps_the_method_that_agrees_best_and_says_why(mem, tmp_path, capsys, monkeypatch):
     a, b, _ = mem
-    assert main(["connect", str(a), str(b), "-o", str(tmp_path / "s"), "--method", "auto", "--epochs", "1"]) == 0
-    assert "auto: distill" in capsys.readouterr().err
+    arguments = ["connect", str(a), str(b), "-o", str(tmp_path / "s"), "--method", "auto", "--epochs", "2"]
+    assert main(arguments) == 0
+    said = capsys.readouterr().err
+    made = ConnectedSpace.from_pretrained(tmp_path / "s")
+    assert f"auto: {made.method}, whose agreement {made.metrics['agreement']:.3f} is the highest" in said
+    for method in ("linear", "c-mcr", "distill"):
+        alone = connect(a, b, tmp_path / method, ConnectConfig(method=method, epochs=2)).space
+        assert alone.metrics["agreement"] <= made.metrics["agreement"]
+        assert method == made.method or f"{method} {alone.metrics['agreement']:.3f}" in said
+        if method == made.method:
+            files = [folder / "model.safetensors" for folder in (tmp_path / "s", tmp_path / method)]
+            assert files[0].read_bytes() == files[1].read_bytes()
+            assert made.recipe == alone.recipe
+    # What was trained is not trained again.
+    monkeypatch.setattr("cmcr.training._step", None)
+    assert main(arguments) == 0
+
+
+def test_auto_routes_where_there_is_too_little_to_choose_by(mem, tmp_path, monkeypatch):
     monkeypatch.setattr("cmcr.connect.FEW", 401)
-    assert connect(a, b, tmp_path / "t", ConnectConfig(method="auto")).space.method == "route"
-    made = connect(a, b, tmp_path / "t", ConnectConfig(method="auto"))
+    made = connect(*mem[:2], tmp_path / "t", ConnectConfig(method="auto"))
+    assert made.space.method == "route"
     assert "auto: route, for" in made.notes[0] and "the overlap has 400 rows" in made.notes[0]
 
 

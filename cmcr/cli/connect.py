@@ -57,7 +57,7 @@ def connect(
             "--method",
             _BASICS,
             "c-mcr and distill train projectors (distill: better on real vectors); linear and route train nothing; "
-            "auto: distill, or route where there is too little to train on.",
+            "auto: the one of c-mcr, distill and linear whose memories agree best.",
         ),
     ] = None,
     precision: Annotated[
@@ -146,6 +146,9 @@ def connect(
     ] = None,
     own_weight: Annotated[
         float | None, _option("own_weight", "--own-weight", _FREE, "Weight of each space's own similarities.")
+    ] = None,
+    route_density: Annotated[
+        float | None, _option("route_density", "--route-density", _FREE, "Weight of overlap rows amid the memories.")
     ] = None,
     route_top_k: Annotated[
         int | None, _option("route_top_k", "--route-top-k", _FREE, "Overlap rows a vector is routed through; 0: all.")
