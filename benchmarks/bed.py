@@ -43,9 +43,11 @@ def read(folder: Path, name: str) -> np.ndarray:
     return np.load(folder / f"{name}.npy", allow_pickle=False).astype(np.float32)
 
 
-def memory(folder: Path, side: str, path: Path) -> Memory:
-    """Write one side's texts and unpaired rows as a memory."""
+def memory(folder: Path, side: str, path: Path, most: int = 0) -> Memory:
+    """Write one side's texts and unpaired rows as a memory; of each at most ``most`` rows (0: all), evenly spread."""
     parts = {Modality.TEXT: read(folder, f"text_{side}"), OUTER[side]: read(folder, f"memory_{side}")}
+    if most:
+        parts = {name: x[np.linspace(0, len(x) - 1, min(most, len(x))).astype(int)] for name, x in parts.items()}
     with MemoryWriter(path, EncoderInfo(side, side, parts[Modality.TEXT].shape[1])) as writer:
         for modality, vectors in parts.items():
             rows = [Row(f"{modality}{number}", "", None, None) for number in range(len(vectors))]
@@ -90,10 +92,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=0, help="use so many texts and rows of each memory; only prints")
     asked = parser.parse_args()
     lines, means = [], []
     with tempfile.TemporaryDirectory() as scratch:
-        sides = [memory(asked.folder, side, Path(scratch) / side) for side in ("left", "right")]
+        sides = [memory(asked.folder, side, Path(scratch) / side, asked.rows) for side in ("left", "right")]
         sizes = [", ".join(f"{each.rows(kind):,} {kind}" for kind in each.modalities) for each in sides]
         for name, settings in METHODS.items():
             found = []
@@ -122,7 +125,8 @@ def main() -> None:
     table = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1), *lines]
     text = f"## Quality on real vectors: {asked.folder.name}\n\n{about}\n\n" + "\n".join(table)
     sys.stdout.write(text + "\n")
-    replace(README, "bed", text)
+    if not asked.rows:
+        replace(README, "bed", text)
 
 
 if __name__ == "__main__":
