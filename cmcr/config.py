@@ -27,7 +27,7 @@ class ConnectConfig:
             ``linear`` and ``route`` are training-free; ``auto`` keeps the one of c-mcr, distill and linear that
             agrees best.
         projector: ``mlp``, ``half-mlp`` or ``linear`` (c-mcr).
-        dim: Components of the connected space; 0 for the larger input.
+        dim: Components of the connected space; 0 for the larger input's (distill: twice as many).
         hidden: Width of the MLP's hidden layer; 0 for twice ``dim`` (the paper's 1024 for 512).
         init: ``default`` (PyTorch's rule), ``xavier`` or ``identity``.
         epochs: Passes over the overlap rows.

@@ -70,7 +70,8 @@ def connect(
         _option("projector", "--projector", _LEARNING, "Layers of the projectors."),
     ] = None,
     dim: Annotated[
-        int | None, _option("dim", "--dim", _LEARNING, "Components of the space; 0: the larger input.")
+        int | None,
+        _option("dim", "--dim", _LEARNING, "Components of the space; 0: the larger input's (distill: twice)."),
     ] = None,
     hidden: Annotated[int | None, _option("hidden", "--hidden", _LEARNING, "Hidden width; 0: twice --dim.")] = None,
     init: Annotated[
