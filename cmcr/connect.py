@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -370,8 +371,9 @@ def _route(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
 
 
 def _auto(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
-    """Fit by each method and return the one whose space agrees best; the first of equals, the simplest.
+    """Fit by each method and return the one whose space agrees best.
 
+    Of methods within a standard error of the best, the one that was better wherever pairs could tell.
     Not by ``route``: it maps a row by the overlap rows near it, which is what agreement looks at, so that on real
     vectors it agreed as well as ``distill`` while its recall was lower.
     """
@@ -384,10 +386,13 @@ def _auto(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
         why = "auto: distill, for no rows of the two memories lie by the same held-out overlap row; nothing to compare"
         return replace(fitted["distill"], notes=(why, *fitted["distill"].notes))
     found = {method: each.metrics["agreement"] for method, each in fitted.items()}
-    best = max(found, key=lambda method: found[method])
+    highest = max(found.values())
+    # Rows that lie by the same overlap row stand or fall together.
+    error = math.sqrt(highest * (1 - highest) / min(bench.agreement.rows, len(bench.rows.overlap_a)))
+    best = next(method for method in ("distill", "c-mcr", "linear") if found[method] >= highest - error)
     others = ", ".join(f"{method} {found[method]:.3f}" for method in found if method != best)
     why = (
-        f"auto: {best}, whose agreement {found[best]:.3f} is the highest ({others}; chance "
+        f"auto: {best}, for its agreement of {found[best]:.3f} ({others}; standard error {error:.3f}, chance "
         f"{bench.agreement.chance:.3f}, {bench.agreement.rows} rows)"
     )
     return replace(fitted[best], notes=(why, *fitted[best].notes))
