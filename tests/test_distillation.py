@@ -83,7 +83,7 @@ def test_routed_coordinates_are_those_of_the_naive_loop(mem, tmp_path):
         assert np.allclose(drawn.vectors.numpy(), unit(x - x.mean(axis=0)), atol=1e-5)
 
 
-def test_memories_far_from_the_overlap_are_not_trusted(mem, tmp_path):
+def test_memories_far_from_the_overlap_are_not_trusted(mem, tmp_path, monkeypatch):
     near = teacher_of(mem, tmp_path / "near")
     assert 0 < near.nearness < 1 and 0 < near.trust < 1
     # Texts of another law than the memories: what they recall says little.
@@ -99,6 +99,8 @@ def test_memories_far_from_the_overlap_are_not_trusted(mem, tmp_path):
     pairs = build_pairs(*sides, tmp_path / "far", 0.01)
     far = Teacher(pairs, np.arange(400), sides, near.centers, near.config, tmp_path / "far")
     assert far.nearness < near.nearness and far.trust < near.trust
+    monkeypatch.setattr("cmcr.distillation.NEGLIGIBLE", near.trust + 0.01)  # too little to be worth its time
+    assert teacher_of(mem, tmp_path / "near").trust == 0
 
 
 def outer_recall(space, pairs):
@@ -115,6 +117,7 @@ def test_distillation_connects_and_each_of_its_parts_acts(mem, tmp_path):
     assert {m for e in made.space.encoders.values() for m in e.modalities} == {TEXT, IMAGE, AUDIO}
     assert any("nearness of the memories" in note for note in made.notes)
     assert made.space.metrics["epoch"] == 12
+    assert made.space.dim == 2 * max(e.dim for e in made.space.encoders.values())
     image = made.space.project(pairs[0], encoder="enc-a", modality=IMAGE)
     for number, change in enumerate(
         [{"own_weight": 0.0}, {"distill_tau": 0.2}, {"route_tau": 0.5}, {"route_top_k": 2}, {"overlap_weight": 0.0},
