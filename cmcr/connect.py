@@ -18,7 +18,7 @@ from cmcr import baselines, training
 from cmcr.agreement import Agreement
 from cmcr.config import ConnectConfig
 from cmcr.devices import choose_products
-from cmcr.distillation import Teacher
+from cmcr.distillation import Teacher, spread
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import locked, write_atomic, write_json
 from cmcr.hooks import Log, Progress, silent, unlogged
@@ -451,9 +451,7 @@ def _mean(memory: Memory, modality: Modality) -> Tensor:
 
 def _sample(memory: Memory, modality: Modality) -> Tensor:
     """Return up to ``SAMPLE`` rows spread evenly over a memory."""
-    rows = memory.rows(modality)
-    chosen = np.unique(np.linspace(0, rows - 1, min(rows, SAMPLE)).astype(np.int64))
-    return torch.from_numpy(memory.vectors(modality, chosen))
+    return torch.from_numpy(memory.vectors(modality, spread(memory.rows(modality), SAMPLE)))
 
 
 def _both_ways(x: Tensor, y: Tensor) -> float:

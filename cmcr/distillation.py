@@ -97,11 +97,11 @@ class Teacher:
         )
         self.nearness = 1.0
         self._coordinates, self._means = [], []
-        crowds = [_spread(side.memory.rows(_outer(side)), CROWD) for side in sides]
+        crowds = [spread(side.memory.rows(_outer(side)), CROWD) for side in sides]
         near = [_density(own, self._memory_rows(number, crowds[number])) for number, own in enumerate(texts)]
         prior = config.route_density * (near[0] + near[1])
         for number, (side, own) in enumerate(zip(sides, texts, strict=True)):
-            self.nearness *= _nearness(own, self._memory_rows(number, _spread(side.memory.rows(_outer(side)), SAMPLE)))
+            self.nearness *= _nearness(own, self._memory_rows(number, spread(side.memory.rows(_outer(side)), SAMPLE)))
             path = folder / f"routed_{'ab'[number]}.npy"
             shape = side.memory.rows(_outer(side)), sum(text.shape[1] for text in texts)
             key = _key(sides, train, number, config)
@@ -196,11 +196,12 @@ def _density(overlap: Tensor, memory: Tensor) -> Tensor:
 
 
 def _nearness(overlap: Tensor, memory: Tensor) -> float:
-    sample = overlap[torch.from_numpy(_spread(len(overlap), SAMPLE)).to(overlap.device)]
+    sample = overlap[torch.from_numpy(spread(len(overlap), SAMPLE)).to(overlap.device)]
     return float((sample @ memory.T).amax(dim=1).mean().clamp(0, 1))
 
 
-def _spread(rows: int, count: int) -> np.ndarray:
+def spread(rows: int, count: int) -> np.ndarray:
+    """Return at most ``count`` row numbers, evenly spread over ``rows``."""
     return np.unique(np.linspace(0, rows - 1, min(rows, count)).astype(np.int64))
 
 
