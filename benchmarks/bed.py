@@ -33,9 +33,10 @@ METHODS: dict[str, dict[str, object]] = {
     "**distill**": {"method": "distill"},
     "distill without own similarities": {"method": "distill", "own_weight": 0.0},
     "distill without density": {"method": "distill", "route_density": 0.0},
-    "distill, components of the larger input": {"method": "distill", "dim": -1},
+    "distill without shrinking": {"method": "distill", "shrink": 0.0},
+    "distill, C-MCR's hidden width": {"method": "distill", "hidden": -2},
 }
-"""Rows of the table; a ``dim`` of -1 is that of the larger input."""
+"""Rows of the table; a ``hidden`` of -2 is twice the larger input."""
 
 
 def read(folder: Path, name: str) -> np.ndarray:
@@ -100,8 +101,8 @@ def main() -> None:
         sizes = [", ".join(f"{each.rows(kind):,} {kind}" for kind in each.modalities) for each in sides]
         for name, settings in METHODS.items():
             found = []
-            if settings.get("dim") == -1:
-                settings = settings | {"dim": max(each.encoder.dim for each in sides)}
+            if settings.get("hidden") == -2:
+                settings = settings | {"hidden": 2 * max(each.encoder.dim for each in sides)}
             for seed in range(asked.seeds):
                 out = Path(scratch) / f"{len(lines)}-{seed}"
                 config = ConnectConfig(**settings, seed=seed)  # type: ignore[arg-type]

@@ -39,7 +39,7 @@ def steps(plain: ConnectConfig, distill: ConnectConfig, batch: int) -> tuple[Cal
     pairs = build_pairs(*sides, path / "pairs", 0.01)
     bench = Bench(pairs, None, list(sides), distill)
 
-    teacher = Teacher(pairs, bench.train, sides, centers_of(bench), distill, path / "pairs")
+    teacher = Teacher(pairs, bench.train, sides, centers_of(pairs, bench.train, sides), distill, path / "pairs")
     rng, noise = np.random.default_rng(0), torch.Generator().manual_seed(0)
 
     def make(config: ConnectConfig) -> Callable[[], None]:

@@ -27,8 +27,9 @@ class ConnectConfig:
             ``linear`` and ``route`` are training-free; ``auto`` keeps the one of c-mcr, distill and linear that
             agrees best.
         projector: ``mlp``, ``half-mlp`` or ``linear`` (c-mcr).
-        dim: Components of the connected space; 0 for the larger input's (distill: twice as many).
-        hidden: Width of the MLP's hidden layer; 0 for twice ``dim`` (the paper's 1024 for 512).
+        dim: Components of the connected space; 0 for the larger input's.
+        hidden: Width of the MLP's hidden layer; 0 for twice ``dim`` (the paper's 1024 for 512; distill:
+            three times).
         init: ``default`` (PyTorch's rule), ``xavier`` or ``identity``.
         epochs: Passes over the overlap rows.
         batch_size: Rows a step; 0 for the paper's 10,240, halved until a run has ``min_steps`` steps.
@@ -56,6 +57,8 @@ class ConnectConfig:
         route_density: How much nearer an overlap row counts for lying among the memories' rows (distill).
         distill_tau: Temperature at which routed and own similarities are distilled (distill).
         own_weight: Weight of what each space knows itself of its own rows (distill).
+        shrink: How far directions in which the memories' rows vary less count less: power of their covariance that the
+            space is multiplied by after training, times what pairs do not count (distill); 0: not at all.
         precision: ``bf16`` or ``fp32`` matrix products in pairing and training (sums and weights stay float32);
             ``auto``: bf16 where the hardware has it.
         seed: Seed of split, initialisation, order and noise.
@@ -90,7 +93,8 @@ class ConnectConfig:
     route_top_k: int = 300
     route_density: float = 0.5
     distill_tau: float = 0.05
-    own_weight: float = 0.3
+    own_weight: float = 0.5
+    shrink: float = 0.5
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: int = 0
 

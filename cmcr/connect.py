@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from cmcr import baselines, training
 from cmcr.agreement import Agreement
 from cmcr.config import ConnectConfig
 from cmcr.devices import choose_products
-from cmcr.distillation import Teacher, spread
+from cmcr.distillation import Teacher, spread, trust
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import locked, write_atomic, write_json
 from cmcr.hooks import Log, Progress, silent, unlogged
@@ -264,12 +264,16 @@ def _bench(
             sides[0], sides[1], folder / name, config.tau_memory, config.top_k, device, config.precision, progress
         )
 
-    if config.method in TRAINED or (config.method == "linear" and config.on == "pseudo"):
+    overlap = build([replace(side, outer=None) for side in sides], "pairs")
+    train, held = split(len(overlap), config)
+    recalled = config.method in TRAINED or (config.method == "linear" and config.on == "pseudo")
+    if config.method == "distill":
+        recalled = trust(overlap, train, (sides[0], sides[1]), centers_of(overlap, train, sides), device)[1] > 0
+    if recalled:
         return Bench(build(sides, "pairs"), None, sides, config, device, ranks)
-    pairs = build([replace(side, outer=None) for side in sides], "pairs")
-    sample = split(len(pairs), config)[1][:SAMPLE]
+    sample = held[:SAMPLE]
     measured = build([replace(side, rows=side.rows[sample]) for side in sides], "held-out")
-    return Bench(pairs, measured.take(np.arange(len(measured)), device), sides, config, device, ranks)
+    return Bench(overlap, measured.take(np.arange(len(measured)), device), sides, config, device, ranks)
 
 
 def split(rows: int, config: ConnectConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -296,7 +300,7 @@ def _c_mcr(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
 
 def _distill(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
     config = bench.config
-    centers = centers_of(bench)
+    centers = centers_of(bench.pairs, bench.train, bench.sides)
     teacher = Teacher(
         bench.pairs, bench.train, (bench.sides[0], bench.sides[1]), centers, config, folder / "pairs", bench.device,
         progress,
@@ -312,12 +316,12 @@ def _distill(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted
         progress=progress,
         log=_recorded(folder, log),
     )
-    fitted = _trained(bench, (f_a, f_b), state)
+    fitted = _trained(bench, teacher.shrink((f_a, f_b)), state)
     note = (
         f"nearness of the memories to the overlap {teacher.nearness:.2f}: recalled pairs have weight "
         f"{teacher.trust:.2f}, routed similarities {1 - teacher.trust:.2f}"
     )
-    measured = {"nearness": teacher.nearness, "trust": teacher.trust}
+    measured = _measured_on(bench, fitted.projectors) | {"nearness": teacher.nearness, "trust": teacher.trust}
     return replace(fitted, metrics=fitted.metrics | measured, notes=(note, *fitted.notes))
 
 
@@ -351,7 +355,7 @@ def _shrunk(size: int, rows: int, config: ConnectConfig) -> str:
 def _linear(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
     config = bench.config
     train, held = bench.pairs.take(bench.train), bench.pairs.take(bench.held)
-    centers = centers_of(bench) if config.center else [{}, {}]
+    centers = centers_of(bench.pairs, bench.train, bench.sides) if config.center else [{}, {}]
     modality = "overlap" if config.on == "overlap" else "pseudo"
     x, y = _fit_rows(bench, train, centers, modality)
     held_x, held_y = _fit_rows(bench, held, centers, modality)
@@ -364,7 +368,7 @@ def _linear(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
 def _route(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
     config = bench.config
     train = bench.pairs.take(bench.train)
-    centers = centers_of(bench) if config.center else [{}, {}]
+    centers = centers_of(bench.pairs, bench.train, bench.sides) if config.center else [{}, {}]
     keys, values = _fit_rows(bench, train, centers, "overlap")
     bridge = baselines.route_bridge(keys, values, config.route_tau, config.route_top_k, centers[1])
     return _measured(bench, (baselines.identity(values.shape[1], centers[0]), bridge), {}, log)
@@ -375,7 +379,7 @@ def _auto(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
 
     Of methods within a standard error of the best, the one that was better wherever pairs could tell.
     Not by ``route``: it maps a row by the overlap rows near it, which is what agreement looks at, so that on real
-    vectors it agreed as well as ``distill`` while its recall was lower.
+    vectors it agreed better than ``distill`` while its recall was lower.
     """
     fitted: dict[str, Fitted] = {}
     for method in ("linear", "c-mcr", "distill"):
@@ -408,11 +412,18 @@ _METHODS: dict[str, Callable[[Bench, Path, Progress, Log], Fitted]] = {
 
 
 def _measured(bench: Bench, projectors: tuple[Projector, Projector], extra: dict[str, float], log: Log) -> Fitted:
-    metrics = bench.measure(*(projector.to(bench.device) for projector in projectors)) | extra
+    metrics = _measured_on(bench, projectors) | extra
     log(metrics, 0)
-    for projector in projectors:
-        projector.cpu()
     return Fitted(projectors, bench.config, metrics | bench.facts())
+
+
+def _measured_on(bench: Bench, projectors: tuple[Projector, Projector]) -> dict[str, float]:
+    """Return the bench's measures of projectors that lie on the processor, and stay there."""
+    f_a, f_b = (projector.to(bench.device) for projector in projectors)
+    measured = bench.measure(f_a, f_b)
+    f_a.cpu()
+    f_b.cpu()
+    return measured
 
 
 def _fit_rows(bench: Bench, rows: Rows, centers: list[dict[str, Tensor]], part: str) -> tuple[Tensor, Tensor]:
@@ -428,16 +439,16 @@ def _fit_rows(bench: Bench, rows: Rows, centers: list[dict[str, Tensor]], part: 
     return result[0], result[1]
 
 
-def centers_of(bench: Bench, size: int = 65_536) -> list[dict[str, Tensor]]:
+def centers_of(pairs: Pairs, train: np.ndarray, sides: Sequence[Side], size: int = 65_536) -> list[dict[str, Tensor]]:
     """Return per side the mean of each modality: the overlap's over the training rows, others' over their memory."""
-    totals = [np.zeros(dim) for dim in (bench.pairs.overlap_a.shape[1], bench.pairs.overlap_b.shape[1])]
-    for start in range(0, len(bench.train), size):
-        part = bench.pairs.take(bench.train[start : start + size])
+    totals = [np.zeros(dim) for dim in (pairs.overlap_a.shape[1], pairs.overlap_b.shape[1])]
+    for start in range(0, len(train), size):
+        part = pairs.take(train[start : start + size])
         for total, x in zip(totals, (part.overlap_a, part.overlap_b), strict=True):
             total += x.double().sum(dim=0).numpy()
     centers = []
-    for side, total in zip(bench.sides, totals, strict=True):
-        overlap = torch.from_numpy((total / len(bench.train)).astype(np.float32))
+    for side, total in zip(sides, totals, strict=True):
+        overlap = torch.from_numpy((total / len(train)).astype(np.float32))
         others = [modality for modality in side.memory.modalities if modality != side.overlap]
         means = {str(modality): _mean(side.memory, modality) for modality in others}
         centers.append({str(side.overlap): overlap, **means})

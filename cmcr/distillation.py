@@ -28,7 +28,7 @@ from cmcr.loader import read_rows
 from cmcr.losses import info_nce, soft_info_nce
 from cmcr.modality import Modality
 from cmcr.pairing import Pairs, Rows, Side, reuse_or_write
-from cmcr.projector import Projector
+from cmcr.projector import Projector, turned
 
 ANCHORS = 65_536
 """Overlap rows that memories are routed through, spread evenly: more add time, not knowledge."""
@@ -38,6 +38,8 @@ CROWD, CLOSEST = 4096, 10
 """An overlap row is as near to a memory as its mean cosine with the 10 nearest of so many of its rows."""
 SAMPLE = 512
 """Rows of a memory and of the overlap that ``trust`` compares; always so many, for the nearest of more is nearer."""
+LEAST = 1e-4
+"""Variances below this share of the largest count as this."""
 QUERIES = 1024
 
 
@@ -89,19 +91,16 @@ class Teacher:
             progress: Called as rows are routed.
         """
         self.pairs, self.sides, self.centers, self.config, self.device = pairs, sides, centers, config, device
-        step = max(1, -(-len(train) // ANCHORS))
-        anchors = pairs.take(train[::step], device)
-        texts = tuple(
-            _centred(x, center[str(side.overlap)].to(device))
-            for x, center, side in zip((anchors.overlap_a, anchors.overlap_b), centers, sides, strict=True)
-        )
-        self.nearness = 1.0
+        self.nearness, self.trust = trust(pairs, train, sides, centers, device)
+        texts = _anchors(pairs, train, sides, centers, device)
         self._coordinates, self._means = [], []
-        crowds = [spread(side.memory.rows(_outer(side)), CROWD) for side in sides]
-        near = [_density(own, self._memory_rows(number, crowds[number])) for number, own in enumerate(texts)]
+        crowds = [
+            _memory_rows(side, spread(side.memory.rows(_outer(side)), CROWD), center, device)
+            for side, center in zip(sides, centers, strict=True)
+        ]
+        near = [_density(own, crowd) for own, crowd in zip(texts, crowds, strict=True)]
         prior = config.route_density * (near[0] + near[1])
         for number, (side, own) in enumerate(zip(sides, texts, strict=True)):
-            self.nearness *= _nearness(own, self._memory_rows(number, spread(side.memory.rows(_outer(side)), SAMPLE)))
             path = folder / f"routed_{'ab'[number]}.npy"
             shape = side.memory.rows(_outer(side)), sum(text.shape[1] for text in texts)
             key = _key(sides, train, number, config)
@@ -109,25 +108,23 @@ class Teacher:
             coordinates = reuse_or_write(path, key, shape, lambda blocks=blocks: blocks, progress)  # type: ignore[misc]
             self._coordinates.append(coordinates)
             self._means.append(_mean(coordinates).to(device))
-        odds = (self.nearness / (1 - self.nearness)) ** 3 if self.nearness < 1 else float("inf")
-        trust = odds / (1 + odds) if odds < float("inf") else 1.0
-        self.trust = trust if trust >= NEGLIGIBLE else 0.0
 
     def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
-        """Return some pairs, and rows of each memory (all, if it has fewer): more of them, the less the pairs count.
+        """Return some of the overlap's rows, and of each memory's rows (all, if it has fewer), for a batch of ``rows``.
 
-        Where pairs do not count at all, every other of their overlap rows is left, for ``L_own``.
+        From a quarter as many of the overlap and as many of each memory, where pairs do not count, to three quarters
+        and a quarter, where only they do.
         """
-        wanted = max(2, round(len(rows) * (1 - self.trust / 2)))
+        size = len(rows)
+        rows = rows[spread(size, max(2, round(size * (1 + 2 * self.trust) / 4)))]
+        wanted = max(2, round(size * (4 - 3 * self.trust) / 4))
         drawn = []
         for number, side in enumerate(self.sides):
             count = side.memory.rows(_outer(side))
             chosen = np.sort(generator.choice(count, size=min(count, wanted), replace=False))
             coordinates = torch.from_numpy(read_rows(self._coordinates[number], chosen)).to(self.device)
-            drawn.append(
-                Drawn(self._memory_rows(number, chosen), F.normalize(coordinates - self._means[number], dim=1))
-            )
-        return Batch(self.pairs.take(rows if self.trust else rows[::2], self.device), (drawn[0], drawn[1]))
+            drawn.append(Drawn(self._drawn(number, chosen), F.normalize(coordinates - self._means[number], dim=1)))
+        return Batch(self.pairs.take(rows, self.device), (drawn[0], drawn[1]))
 
     def loss(self, projectors: tuple[Projector, Projector], batch: Batch, noise: torch.Generator) -> Tensor:
         """Return the loss of a batch.
@@ -144,16 +141,16 @@ class Teacher:
         for projector, (overlap, recalled), drawn, center, side in zip(
             projectors, parts, batch.drawn, self.centers, self.sides, strict=True
         ):
-            assert recalled is not None  # noqa: S101  (both sides recall)
-            x = _centred(overlap, center[str(side.overlap)].to(overlap.device))
-            y = _centred(recalled, center[str(side.outer)].to(overlap.device))
-            noisy = [complete(rows, config.noise, noise) for rows in (drawn.vectors, x, y)[: 3 if self.trust else 2]]
+            inputs = [drawn.vectors, _centred(overlap, center[str(side.overlap)].to(overlap.device))]
+            if self.trust:
+                assert recalled is not None  # noqa: S101  (pairs that count are whole)
+                inputs.append(_centred(recalled, center[str(side.outer)].to(overlap.device)))
+            noisy = [complete(rows, config.noise, noise) for rows in inputs]
             projected = projector(torch.cat(noisy)).split([len(rows) for rows in noisy])
             outer.append(projected[0])
             texts.append(projected[1])
             pseudo += projected[2:]
-            some = slice(None, None, 2 if self.trust else 1)  # enough for what the space knows itself
-            own.append(soft_info_nce(outer[-1], texts[-1][some], drawn.vectors @ x[some].T, config.distill_tau))
+            own.append(soft_info_nce(outer[-1], texts[-1], drawn.vectors @ inputs[1].T, config.distill_tau))
         routed = batch.drawn[0].coordinates @ batch.drawn[1].coordinates.T
         known = soft_info_nce(outer[0], outer[1], routed, config.distill_tau) + config.own_weight * (own[0] + own[1])
         if not self.trust:
@@ -162,10 +159,29 @@ class Teacher:
         pairs = pairs + config.pseudo_weight * info_nce(pseudo[0], pseudo[1], config.tau_pseudo or config.tau)
         return (1 - self.trust) * known + self.trust * pairs
 
-    def _memory_rows(self, number: int, rows: np.ndarray) -> Tensor:
-        side = self.sides[number]
-        vectors = torch.from_numpy(side.memory.vectors(_outer(side), rows)).to(self.device)
-        return _centred(vectors, self.centers[number][str(_outer(side))].to(self.device))
+    @torch.no_grad()
+    def shrink(self, projectors: tuple[Projector, Projector]) -> tuple[Projector, Projector]:
+        """Return the projectors with the space's directions scaled by how much the memories' rows vary along them.
+
+        What the routed similarities tell is coarse; along directions of little variance, the projectors have mostly
+        learned its errors. With C the mean covariance of the two memories' projected rows, eigenvalues relative to the
+        largest, vectors are multiplied by C^(shrink (1 - trust)).
+        """
+        power = self.config.shrink * (1 - self.trust)
+        if not power:
+            return projectors
+        covariance = torch.zeros((), dtype=torch.double)
+        for number, (projector, side) in enumerate(zip(projectors, self.sides, strict=True)):
+            rows = spread(side.memory.rows(_outer(side)), CROWD)
+            projected = projector.to(self.device)(self._drawn(number, rows))
+            covariance = covariance + torch.cov(projected.T.cpu().double(), correction=0) / 2
+        variances, directions = torch.linalg.eigh(covariance)
+        scale = (variances / variances[-1]).clamp_min(LEAST) ** power
+        matrix = ((directions * scale) @ directions.T).float()
+        return turned(projectors[0].cpu(), matrix), turned(projectors[1].cpu(), matrix)
+
+    def _drawn(self, number: int, rows: np.ndarray) -> Tensor:
+        return _memory_rows(self.sides[number], rows, self.centers[number], self.device)
 
     def _routed(self, number: int, own: Tensor, prior: Tensor, texts: tuple[Tensor, ...]) -> Iterator[np.ndarray]:
         """Yield routed coordinates: what the anchors near a row look like in both spaces, side by side.
@@ -174,12 +190,14 @@ class Teacher:
         """
         rows = self.sides[number].memory.rows(_outer(self.sides[number]))
         for start in range(0, rows, QUERIES):
-            x = self._memory_rows(number, np.arange(start, min(start + QUERIES, rows)))
+            x = self._drawn(number, np.arange(start, min(start + QUERIES, rows)))
             with matrix_products(self.device, self.config.precision):
-                scores, near = (x @ own.T + prior).topk(anchors_of(self.config, len(own)), dim=1)
-                weights = torch.zeros(len(x), len(own), device=x.device)
-                weights.scatter_(1, near, (scores / self.config.route_tau).softmax(dim=1))
-                halves = [F.normalize(weights @ text, dim=1) for text in texts]
+                scores, near = torch.addmm(prior, x, own.T).topk(anchors_of(self.config, len(own)), dim=1)
+            weights = (scores / self.config.route_tau).softmax(dim=1)
+            halves = [
+                F.normalize(F.embedding_bag(near, text, per_sample_weights=weights, mode="sum"), dim=1)
+                for text in texts
+            ]
             yield torch.cat(halves, dim=1).cpu().numpy()
 
 
@@ -195,9 +213,38 @@ def _density(overlap: Tensor, memory: Tensor) -> Tensor:
     return density - density.mean()
 
 
-def _nearness(overlap: Tensor, memory: Tensor) -> float:
-    sample = overlap[torch.from_numpy(spread(len(overlap), SAMPLE)).to(overlap.device)]
-    return float((sample @ memory.T).amax(dim=1).mean().clamp(0, 1))
+def _anchors(
+    pairs: Pairs,
+    train: np.ndarray,
+    sides: tuple[Side, Side],
+    centers: list[dict[str, Tensor]],
+    device: str,
+    count: int = ANCHORS,
+) -> tuple[Tensor, Tensor]:
+    """Return at most ``count`` overlap rows to learn from as both spaces see them, centred."""
+    rows = pairs.take(train[:: max(1, -(-len(train) // count))], device)
+    a, b = (
+        _centred(x, center[str(side.overlap)].to(device))
+        for x, center, side in zip((rows.overlap_a, rows.overlap_b), centers, sides, strict=True)
+    )
+    return a, b
+
+
+def trust(
+    pairs: Pairs, train: np.ndarray, sides: tuple[Side, Side], centers: list[dict[str, Tensor]], device: str = "cpu"
+) -> tuple[float, float]:
+    """Return how near the memories lie to the overlap, and what weight the pairs they recall deserve; both in [0, 1].
+
+    Needs the overlap rows of ``pairs`` only: where the weight is 0, nothing has to be recalled for training.
+    """
+    nearness = 1.0
+    for own, side, center in zip(_anchors(pairs, train, sides, centers, device), sides, centers, strict=True):
+        memory = _memory_rows(side, spread(side.memory.rows(_outer(side)), SAMPLE), center, device)
+        some = own[torch.from_numpy(spread(len(own), SAMPLE)).to(own.device)]
+        nearness *= float((some @ memory.T).amax(dim=1).mean().clamp(0, 1))
+    near, far = nearness**3, (1 - nearness) ** 3
+    weight = near / (near + far)
+    return nearness, weight if weight >= NEGLIGIBLE else 0.0
 
 
 def spread(rows: int, count: int) -> np.ndarray:
@@ -208,6 +255,11 @@ def spread(rows: int, count: int) -> np.ndarray:
 def _outer(side: Side) -> Modality:
     assert side.outer is not None  # noqa: S101
     return side.outer
+
+
+def _memory_rows(side: Side, rows: np.ndarray, center: dict[str, Tensor], device: str) -> Tensor:
+    vectors = torch.from_numpy(side.memory.vectors(_outer(side), rows)).to(device)
+    return _centred(vectors, center[str(_outer(side))].to(device))
 
 
 def _centred(x: Tensor, center: Tensor) -> Tensor:

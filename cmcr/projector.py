@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
@@ -104,6 +105,32 @@ def with_centers(projector: Projector, centers: dict[str, Tensor]) -> Projector:
     for name, center in centers.items():
         centred.centers[name].data.copy_(center)
     return centred
+
+
+@torch.no_grad()
+def turned(projector: Projector, matrix: Tensor) -> Projector:
+    """Return a projector whose vectors are this one's times (D_out, D_out) ``matrix``, normalised after it.
+
+    The product is part of its last layer, so it costs nothing; the vectors of a body that ends otherwise (half-mlp's
+    are all >= 0) stay as they are.
+    """
+    turned = copy.deepcopy(projector)
+    body = turned.body
+    layers: list[nn.Module] = list(body) if isinstance(body, nn.Sequential) else [body]
+    norm = layers.pop() if isinstance(layers[-1], nn.BatchNorm1d) else None
+    last = layers[-1]
+    if not isinstance(last, nn.Linear):
+        return turned
+    if isinstance(norm, nn.BatchNorm1d):
+        mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        scale = norm.weight / (variance + norm.eps).sqrt()
+        last.weight.mul_(scale[:, None])
+        last.bias.copy_((last.bias - mean) * scale + norm.bias)
+        norm.reset_parameters()
+        variance.fill_(1 - norm.eps)  # so that it changes nothing
+    last.weight.copy_(matrix.T @ last.weight)
+    last.bias.copy_(last.bias @ matrix)
+    return turned
 
 
 class OfModality(nn.Module):

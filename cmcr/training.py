@@ -76,9 +76,9 @@ def batch_size_for(config: ConnectConfig, rows: int, ranks: int = 1) -> int:
 
 def new_projectors(config: ConnectConfig, dim_a: int, dim_b: int) -> tuple[Projector, Projector]:
     """Return two initialised projectors into a common space, drawn from the config's seed."""
-    # What distill learns from has the components of both inputs: it gained from more than the larger has.
-    out = config.dim or max(dim_a, dim_b) * (2 if config.method == "distill" else 1)
-    hidden = config.hidden or 2 * out
+    out = config.dim or max(dim_a, dim_b)
+    # What distill learns from has the components of both inputs: it gained from a wider hidden layer.
+    hidden = config.hidden or out * (3 if config.method == "distill" else 2)
     generator = torch.Generator().manual_seed(config.seed)
 
     def one(in_dim: int) -> Projector:

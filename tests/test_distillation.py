@@ -13,6 +13,7 @@ from cmcr.errors import InputError
 from cmcr.losses import soft_info_nce
 from cmcr.metrics import ranks, recall_at
 from cmcr.pairing import Side, build_pairs, join
+from cmcr.projector import Projector, ProjectorConfig, initialise
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
 
@@ -103,6 +104,37 @@ def test_memories_far_from_the_overlap_are_not_trusted(mem, tmp_path, monkeypatc
     assert teacher_of(mem, tmp_path / "near").trust == 0
 
 
+def test_shrinking_is_the_naive_power_of_the_covariance(mem, tmp_path):
+    teacher = teacher_of(mem, tmp_path / "pairs", shrink=0.4)
+    teacher.trust = 0.25
+    projectors = [Projector(ProjectorConfig("linear", side.memory.encoder.dim, 5)).eval() for side in teacher.sides]
+    projected = []
+    for number, (projector, side) in enumerate(zip(projectors, teacher.sides, strict=True)):
+        initialise(projector, "default", torch.Generator().manual_seed(number))
+        x = side.memory.vectors(side.outer)
+        with torch.no_grad():
+            projected.append(projector(torch.from_numpy(unit(x - x.mean(axis=0)))).numpy().astype(float))
+    values, vectors = np.linalg.eigh(sum(np.cov(rows.T, bias=True) for rows in projected) / 2)
+    matrix = vectors @ np.diag((values / values.max()) ** (0.4 * 0.75)) @ vectors.T
+    expected = [unit(rows @ matrix) for rows in projected]
+    for shrunk, side, wanted in zip(teacher.shrink(tuple(projectors)), teacher.sides, expected, strict=True):
+        x = side.memory.vectors(side.outer)
+        with torch.no_grad():
+            assert np.allclose(shrunk(torch.from_numpy(unit(x - x.mean(axis=0)))).numpy(), wanted, atol=1e-5)
+    teacher.trust = 1.0  # pairs alone were trained on: nothing to mistrust
+    assert teacher.shrink(tuple(projectors))[0] is projectors[0]
+
+
+def test_untrusted_memories_are_recalled_only_where_it_is_measured(mem, tmp_path, monkeypatch):
+    a, b, _ = mem
+    monkeypatch.setattr("cmcr.distillation.NEGLIGIBLE", 1.1)
+    made = connect(a, b, tmp_path / "s", ConnectConfig(method="distill", epochs=1))
+    pairs = tmp_path / "s.run" / "pairs"
+    assert not (pairs / "pseudo_a.npy").exists() and (pairs / "routed_a.npy").exists()
+    assert np.load(tmp_path / "s.run" / "held-out" / "pseudo_a.npy").shape[0] == made.rows[1]
+    assert made.space.metrics["trust"] == 0 and "pseudo_r1" in made.space.metrics
+
+
 def outer_recall(space, pairs):
     image = space.project(pairs[0], encoder="enc-a", modality=IMAGE)
     audio = space.project(pairs[1], encoder="enc-b", modality=AUDIO)
@@ -117,11 +149,12 @@ def test_distillation_connects_and_each_of_its_parts_acts(mem, tmp_path):
     assert {m for e in made.space.encoders.values() for m in e.modalities} == {TEXT, IMAGE, AUDIO}
     assert any("nearness of the memories" in note for note in made.notes)
     assert made.space.metrics["epoch"] == 12
-    assert made.space.dim == 2 * max(e.dim for e in made.space.encoders.values())
+    widest = max(e.dim for e in made.space.encoders.values())
+    assert made.space.dim == widest and {p.config.hidden for p in made.space.projectors.values()} == {3 * widest}
     image = made.space.project(pairs[0], encoder="enc-a", modality=IMAGE)
     for number, change in enumerate(
         [{"own_weight": 0.0}, {"distill_tau": 0.2}, {"route_tau": 0.5}, {"route_top_k": 2}, {"overlap_weight": 0.0},
-         {"pseudo_weight": 0.0}, {"tau": 0.05}, {"noise": 0.0}, {"route_density": 0.0}]
+         {"pseudo_weight": 0.0}, {"tau": 0.05}, {"noise": 0.0}, {"route_density": 0.0}, {"shrink": 0.0}]
     ):  # fmt: skip
         other = connect(a, b, tmp_path / f"{number}", config.replace(epochs=2, **change)).space
         same = connect(a, b, tmp_path / "two", config.replace(epochs=2), overwrite=number == 0).space
@@ -168,7 +201,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_bytes(mem, tmp_path):
 def test_where_pairs_do_not_count_batches_hold_more_of_the_memories(mem, tmp_path):
     teacher = teacher_of(mem, tmp_path / "pairs")
     rows, rng = np.arange(0, 400, 5), np.random.default_rng(0)
-    for trust, drawn, overlap in ((1.0, 40, 80), (0.5, 60, 80), (0.0, 80, 40)):
+    for trust, drawn, overlap in ((1.0, 20, 60), (0.5, 50, 40), (0.0, 80, 20)):
         teacher.trust = trust
         batch = teacher.batch(rows, rng)
         assert [len(each.vectors) for each in batch.drawn] == [drawn, drawn]

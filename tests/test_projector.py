@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cmcr.errors import ArtifactError
-from cmcr.projector import Projector, ProjectorConfig, Route, initialise
+from cmcr.projector import Projector, ProjectorConfig, Route, initialise, turned
 
 
 def unit(rows, dim, seed=0):
@@ -74,6 +74,33 @@ def test_initialisation_comes_from_the_generator_alone():
     assert torch.equal(made(1, "identity"), torch.eye(11, 7))
     assert made(1, "xavier").abs().max() <= (6 / 18) ** 0.5
     assert made(1, "xavier").abs().max() > 7**-0.5
+
+
+@pytest.mark.parametrize("kind", ["mlp", "linear"])
+def test_a_turned_projector_is_the_old_one_times_the_matrix(kind):
+    generator = torch.Generator().manual_seed(0)
+    projector = Projector(ProjectorConfig(kind, 6, 4, hidden=8 if kind == "mlp" else 0))
+    x = torch.randn(50, 6, generator=generator)
+    projector.train()
+    for norm in (layer for layer in projector.modules() if isinstance(layer, torch.nn.BatchNorm1d)):
+        norm.weight.data.uniform_(0.5, 2, generator=generator)
+        norm.bias.data.uniform_(-1, 1, generator=generator)
+        norm.momentum = 1.0
+    projector(x)  # running statistics away from their start
+    projector.eval()
+    matrix = torch.randn(4, 4, generator=generator)
+    before = projector(x)
+    with torch.no_grad():
+        expected = torch.nn.functional.normalize(projector.body(x) @ matrix, dim=1)
+        assert torch.allclose(turned(projector, matrix)(x), expected, atol=1e-5)
+        assert not torch.allclose(before, expected, atol=1e-2)
+    assert torch.equal(projector(x), before)  # a copy
+
+
+def test_a_body_that_ends_in_relu_is_not_turned():
+    projector = Projector(ProjectorConfig("half-mlp", 6, 4)).eval()
+    x = torch.randn(9, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(turned(projector, torch.ones(4, 4))(x), projector(x))
 
 
 def test_unknown_kind_is_refused():

@@ -71,9 +71,11 @@ def connect(
     ] = None,
     dim: Annotated[
         int | None,
-        _option("dim", "--dim", _LEARNING, "Components of the space; 0: the larger input's (distill: twice)."),
+        _option("dim", "--dim", _LEARNING, "Components of the space; 0: the larger input's."),
     ] = None,
-    hidden: Annotated[int | None, _option("hidden", "--hidden", _LEARNING, "Hidden width; 0: twice --dim.")] = None,
+    hidden: Annotated[
+        int | None, _option("hidden", "--hidden", _LEARNING, "Hidden width; 0: twice --dim (distill: three times).")
+    ] = None,
     init: Annotated[
         Literal["default", "xavier", "identity"] | None, _option("init", "--init", _LEARNING, "Initial weights.")
     ] = None,
@@ -147,6 +149,9 @@ def connect(
     ] = None,
     own_weight: Annotated[
         float | None, _option("own_weight", "--own-weight", _FREE, "Weight of each space's own similarities.")
+    ] = None,
+    shrink: Annotated[
+        float | None, _option("shrink", "--shrink", _FREE, "How far directions of little variance count less.")
     ] = None,
     route_density: Annotated[
         float | None, _option("route_density", "--route-density", _FREE, "Weight of overlap rows amid the memories.")
