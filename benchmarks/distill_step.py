@@ -31,8 +31,10 @@ def side(folder: Path, name: str, outer: Modality, seed: int) -> Side:
     return Side(Memory.open(folder / name), Modality.TEXT, np.arange(ROWS), outer)
 
 
-def steps(plain: ConnectConfig, distill: ConnectConfig, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Return what takes one step of each; what they read stays for as long as they live."""
+def steps(
+    plain: ConnectConfig, distill: ConnectConfig, batch: int, trust: float
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Return what takes one step of each, with pairs of this ``trust``; what they read stays as long as they live."""
     folder = tempfile.TemporaryDirectory()
     path = Path(folder.name)
     sides = side(path, "a", Modality.IMAGE, 0), side(path, "b", Modality.AUDIO, 1)
@@ -40,6 +42,7 @@ def steps(plain: ConnectConfig, distill: ConnectConfig, batch: int) -> tuple[Cal
     bench = Bench(pairs, None, list(sides), distill)
 
     teacher = Teacher(pairs, bench.train, sides, centers_of(pairs, bench.train, sides), distill, path / "pairs")
+    teacher.trust = trust  # that of random vectors would be 0
     rng, noise = np.random.default_rng(0), torch.Generator().manual_seed(0)
 
     def make(config: ConnectConfig) -> Callable[[], None]:

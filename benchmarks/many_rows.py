@@ -69,7 +69,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         views = {side: make(folder, side, given.rows) for side in OUTER}
-        settings = f"--method distill --epochs {given.epochs} --batch-size 2048 --pairing topk:64"
+        settings = f"--method distill --epochs {given.epochs} --batch-size 2048"
         command = ["-m", "cmcr", "connect", "left", "right", "-o", "space", "--device", "cpu", *settings.split()]
         start = time.perf_counter()
         subprocess.run([sys.executable, *command], cwd=folder, check=True, env={**os.environ, "COLUMNS": "200"})

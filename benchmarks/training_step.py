@@ -50,11 +50,11 @@ def memory(*arguments: str) -> list[str]:
     ).stdout.split()
 
 
-def distill_ratio(rounds: int, dim: int) -> str:
+def distill_ratio(rounds: int, hidden: int, trust: float) -> str:
     """Return the cost of a step of distill against one of C-MCR, at the batch of a mid-sized run."""
     from distill_step import steps
 
-    ours, other = steps(ConnectConfig(), ConnectConfig(method="distill", dim=dim), 1024)
+    ours, other = steps(ConnectConfig(), ConnectConfig(method="distill", hidden=hidden), 1024, trust)
     pairs = [(seconds(ours), seconds(other)) for _ in range(5 * rounds)][1:]
     ratios = sorted(distill / plain for plain, distill in pairs)
     return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
@@ -92,8 +92,9 @@ def main() -> None:
         f"`python benchmarks/training_step.py`: batch {BATCH:,}, {DIM}-{HIDDEN}-{DIM}, both losses, {rounds} rounds "
         f"in turn, median (range), {torch.get_num_threads()} CPU threads, torch {torch.__version__}. At batch 65,536 "
         f"a step took {large[2]} s and {large[1]} GB in all, Python and inputs included. A step of `distill` takes "
-        f"{distill_ratio(rounds, 512)} times one of C-MCR with projectors of its shapes, {distill_ratio(rounds, 0)} "
-        f"with those of its default (twice the components), where pairs do not count (batch 1,024)."
+        f"{distill_ratio(rounds, HIDDEN, 0.0)} times one of C-MCR with projectors of its shapes, "
+        f"{distill_ratio(rounds, 0, 0.0)} with its own (a hidden layer half as wide again), where pairs do not count; "
+        f"{distill_ratio(rounds, HIDDEN, 0.9)} and {distill_ratio(rounds, 0, 0.9)} at trust 0.9 (batch 1,024)."
     )
     replace(README, "step", f"## Training step\n\n{about}\n\n" + "\n".join(table))
 
