@@ -176,7 +176,8 @@ class Teacher:
             projected = projector.to(self.device)(self._drawn(number, rows))
             covariance = covariance + torch.cov(projected.T.cpu().double(), correction=0) / 2
         variances, directions = torch.linalg.eigh(covariance)
-        scale = (variances / variances[-1]).clamp_min(LEAST) ** power
+        # Rows that are all the same vary along no direction: then all count the same.
+        scale = (variances / variances[-1].clamp_min(1e-12)).clamp_min(LEAST) ** power
         matrix = ((directions * scale) @ directions.T).float()
         return turned(projectors[0].cpu(), matrix), turned(projectors[1].cpu(), matrix)
 
@@ -214,15 +215,10 @@ def _density(overlap: Tensor, memory: Tensor) -> Tensor:
 
 
 def _anchors(
-    pairs: Pairs,
-    train: np.ndarray,
-    sides: tuple[Side, Side],
-    centers: list[dict[str, Tensor]],
-    device: str,
-    count: int = ANCHORS,
+    pairs: Pairs, train: np.ndarray, sides: tuple[Side, Side], centers: list[dict[str, Tensor]], device: str
 ) -> tuple[Tensor, Tensor]:
-    """Return at most ``count`` overlap rows to learn from as both spaces see them, centred."""
-    rows = pairs.take(train[:: max(1, -(-len(train) // count))], device)
+    """Return at most ``ANCHORS`` overlap rows to learn from as both spaces see them, centred."""
+    rows = pairs.take(train[:: max(1, -(-len(train) // ANCHORS))], device)
     a, b = (
         _centred(x, center[str(side.overlap)].to(device))
         for x, center, side in zip((rows.overlap_a, rows.overlap_b), centers, sides, strict=True)
