@@ -133,6 +133,10 @@ def test_untrusted_memories_are_recalled_only_where_it_is_measured(mem, tmp_path
     assert not (pairs / "pseudo_a.npy").exists() and (pairs / "routed_a.npy").exists()
     assert np.load(tmp_path / "s.run" / "held-out" / "pseudo_a.npy").shape[0] == made.rows[1]
     assert made.space.metrics["trust"] == 0 and "pseudo_r1" in made.space.metrics
+    # What only measures is recalled by the whole softmax, however training would recall.
+    connect(a, b, tmp_path / "t", ConnectConfig(method="distill", epochs=1, pairing="topk:1"))
+    whole, nearest = (np.load(tmp_path / f"{name}.run" / "held-out" / "pseudo_a.npy") for name in "st")
+    assert np.array_equal(whole, nearest)
 
 
 def outer_recall(space, pairs):
