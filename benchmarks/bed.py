@@ -19,6 +19,7 @@ from quality import README, replace
 
 from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality
 from cmcr.connect import connect
+from cmcr.distillation import spread
 from cmcr.manifest import EncoderInfo, Row
 from cmcr.memory_writer import MemoryWriter
 from cmcr.metrics import ranks, recall_at
@@ -48,7 +49,7 @@ def memory(folder: Path, side: str, path: Path, most: int = 0) -> Memory:
     """Write one side's texts and unpaired rows as a memory; of each at most ``most`` rows (0: all), evenly spread."""
     parts = {Modality.TEXT: read(folder, f"text_{side}"), OUTER[side]: read(folder, f"memory_{side}")}
     if most:
-        parts = {name: x[np.linspace(0, len(x) - 1, min(most, len(x))).astype(int)] for name, x in parts.items()}
+        parts = {name: x[spread(len(x), most)] for name, x in parts.items()}
     with MemoryWriter(path, EncoderInfo(side, side, parts[Modality.TEXT].shape[1])) as writer:
         for modality, vectors in parts.items():
             rows = [Row(f"{modality}{number}", "", None, None) for number in range(len(vectors))]

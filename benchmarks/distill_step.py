@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cmcr import ConnectConfig, Memory, Modality
-from cmcr.connect import Bench, centers_of
+from cmcr.connect import Bench
 from cmcr.devices import matrix_products
 from cmcr.distillation import Teacher
 from cmcr.manifest import EncoderInfo, Row
@@ -39,9 +39,9 @@ def steps(
     path = Path(folder.name)
     sides = side(path, "a", Modality.IMAGE, 0), side(path, "b", Modality.AUDIO, 1)
     pairs = build_pairs(*sides, path / "pairs", 0.01)
-    bench = Bench(pairs, None, list(sides), distill)
+    bench = Bench(pairs, list(sides), distill)
 
-    teacher = Teacher(pairs, bench.train, sides, centers_of(pairs, bench.train, sides), distill, path / "pairs")
+    teacher = Teacher(pairs, bench.train, sides, bench.centers, distill, path / "pairs")
     teacher.trust = trust  # that of random vectors would be 0
     rng, noise = np.random.default_rng(0), torch.Generator().manual_seed(0)
 

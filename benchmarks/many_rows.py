@@ -83,13 +83,15 @@ def main() -> None:
         ]
         recall = both_ways(*seen)
         run = folder / "space.run"
-        stages = {path.name: path.stat().st_mtime for path in run.rglob("*") if path.is_file()}
-        begun = (run / "config.json").stat().st_mtime
-        marks = [("overlap rows", "overlap_b.npy"), ("routing left", "routed_a.npy"), ("routing right", "routed_b.npy")]
-        parts, before = [], begun
-        for label, file in [*marks, ("training", "checkpoint.safetensors")]:
-            parts.append(f"{label} {stages[file] - before:,.0f} s")
-            before = stages[file]
+        stages = {
+            "overlap rows": "pairs/overlap_b.npy",
+            "recalling what is measured": "held-out/pseudo_b.npy",
+            "routing left": "pairs/routed_a.npy",
+            "routing right": "pairs/routed_b.npy",
+            "training": "checkpoint.safetensors",
+        }
+        times = [(run / file).stat().st_mtime for file in ("config.json", *stages.values())]
+        parts = [f"{label} {times[k + 1] - times[k]:,.0f} s" for k, label in enumerate(stages)]
         disk = sum(path.stat().st_size for path in run.rglob("*") if path.is_file()) / 1e9
         trust = space.metrics["trust"]
         text = (

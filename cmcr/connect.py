@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,11 @@ from cmcr.space import ConnectedSpace, SpaceEncoder
 
 CHECKPOINT = "checkpoint.safetensors"
 TRAINED = ("c-mcr", "distill", "auto")
-"""Methods that train on every pair."""
+"""Methods that train in batches of the overlap."""
 FEW = 64
 """Fewer rows than this in a memory or the overlap teach projectors nothing: ``auto`` routes."""
+CENTRED = 65_536
+"""Overlap rows held at a time for their mean."""
 SAMPLE = 2048
 """At most this many rows enter a validation measure: the gallery of its recalls."""
 
@@ -196,7 +199,6 @@ class Bench:
     def __init__(
         self,
         pairs: Pairs,
-        sample: Rows | None,
         sides: list[Side],
         config: ConnectConfig,
         device: str = "cpu",
@@ -204,13 +206,29 @@ class Bench:
     ) -> None:
         self.pairs, self.sides, self.config, self.device, self.ranks = pairs, sides, config, device, ranks
         self.train, self.held = split(len(pairs), config)
-        self.rows = sample or pairs.take(self.held[:SAMPLE], device)
+        self.rows = pairs.take(self.held[:SAMPLE], device)
         self.outer = [None if side.outer is None else _sample(side.memory, side.outer).to(device) for side in sides]
         self.agreement = None
         if self.outer[0] is not None and self.outer[1] is not None:
             overlap = self.rows.overlap_a.to(device), self.rows.overlap_b.to(device)
             agreement = Agreement(overlap, (self.outer[0], self.outer[1]))
             self.agreement = agreement if agreement.rows else None
+
+    @cached_property
+    def centers(self) -> list[dict[str, Tensor]]:
+        """Per side the (D,) mean of each modality: the overlap's over the training rows, others' over their memory."""
+        totals = [np.zeros(dim) for dim in (self.pairs.overlap_a.shape[1], self.pairs.overlap_b.shape[1])]
+        for start in range(0, len(self.train), CENTRED):
+            part = self.pairs.take(self.train[start : start + CENTRED])
+            for total, x in zip(totals, (part.overlap_a, part.overlap_b), strict=True):
+                total += x.double().sum(dim=0).numpy()
+        centers = []
+        for side, total in zip(self.sides, totals, strict=True):
+            overlap = torch.from_numpy((total / len(self.train)).astype(np.float32))
+            others = [modality for modality in side.memory.modalities if modality != side.overlap]
+            means = {str(modality): _mean(side.memory, modality) for modality in others}
+            centers.append({str(side.overlap): overlap, **means})
+        return centers
 
     def measure(self, f_a: Projector, f_b: Projector) -> dict[str, float]:
         """Return measures on held-out overlap rows; ``selection`` is what C-MCR's epochs are chosen by.
@@ -264,17 +282,19 @@ def _bench(
             sides[0], sides[1], folder / name, config.tau_memory, top_k, device, config.precision, progress
         )
 
-    overlap = build([replace(side, outer=None) for side in sides], "pairs")
-    train, held = split(len(overlap), config)
+    bench = Bench(build([replace(side, outer=None) for side in sides], "pairs"), sides, config, device, ranks)
+    sample = bench.held[:SAMPLE]
     recalled = config.method in TRAINED or (config.method == "linear" and config.on == "pseudo")
     if config.method == "distill":
-        recalled = trust(overlap, train, (sides[0], sides[1]), centers_of(overlap, train, sides), device)[1] > 0
+        recalled = trust(bench.pairs, bench.train, (sides[0], sides[1]), bench.centers, device)[1] > 0
     if recalled:
-        return Bench(build(sides, "pairs"), None, sides, config, device, ranks)
-    sample = held[:SAMPLE]
+        bench.pairs = build(sides, "pairs")
+        bench.rows = bench.pairs.take(sample, device)
+        return bench
     # For so few rows the whole softmax takes less time than the graphs that spare it.
     measured = build([replace(side, rows=side.rows[sample]) for side in sides], "held-out", top_k=0)
-    return Bench(overlap, measured.take(np.arange(len(measured)), device), sides, config, device, ranks)
+    bench.rows = measured.take(np.arange(len(measured)), device)
+    return bench
 
 
 def split(rows: int, config: ConnectConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -301,10 +321,9 @@ def _c_mcr(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
 
 def _distill(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
     config = bench.config
-    centers = centers_of(bench.pairs, bench.train, bench.sides)
     teacher = Teacher(
-        bench.pairs, bench.train, (bench.sides[0], bench.sides[1]), centers, config, folder / "pairs", bench.device,
-        progress,
+        bench.pairs, bench.train, (bench.sides[0], bench.sides[1]), bench.centers, config, folder / "pairs",
+        bench.device, progress,
     )  # fmt: skip
     f_a, f_b, state = training.fit(
         bench.pairs,
@@ -356,7 +375,7 @@ def _shrunk(size: int, rows: int, config: ConnectConfig) -> str:
 def _linear(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
     config = bench.config
     train, held = bench.pairs.take(bench.train), bench.pairs.take(bench.held)
-    centers = centers_of(bench.pairs, bench.train, bench.sides) if config.center else [{}, {}]
+    centers = bench.centers if config.center else [{}, {}]
     modality = "overlap" if config.on == "overlap" else "pseudo"
     x, y = _fit_rows(bench, train, centers, modality)
     held_x, held_y = _fit_rows(bench, held, centers, modality)
@@ -369,7 +388,7 @@ def _linear(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
 def _route(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
     config = bench.config
     train = bench.pairs.take(bench.train)
-    centers = centers_of(bench.pairs, bench.train, bench.sides) if config.center else [{}, {}]
+    centers = bench.centers if config.center else [{}, {}]
     keys, values = _fit_rows(bench, train, centers, "overlap")
     bridge = baselines.route_bridge(keys, values, config.route_tau, config.route_top_k, centers[1])
     return _measured(bench, (baselines.identity(values.shape[1], centers[0]), bridge), {}, log)
@@ -438,22 +457,6 @@ def _fit_rows(bench: Bench, rows: Rows, centers: list[dict[str, Tensor]], part: 
         x = torch.nn.functional.normalize(x, dim=1)
         result.append(torch.nn.functional.normalize(x - center[name], dim=1) if name in center else x)
     return result[0], result[1]
-
-
-def centers_of(pairs: Pairs, train: np.ndarray, sides: Sequence[Side], size: int = 65_536) -> list[dict[str, Tensor]]:
-    """Return per side the mean of each modality: the overlap's over the training rows, others' over their memory."""
-    totals = [np.zeros(dim) for dim in (pairs.overlap_a.shape[1], pairs.overlap_b.shape[1])]
-    for start in range(0, len(train), size):
-        part = pairs.take(train[start : start + size])
-        for total, x in zip(totals, (part.overlap_a, part.overlap_b), strict=True):
-            total += x.double().sum(dim=0).numpy()
-    centers = []
-    for side, total in zip(sides, totals, strict=True):
-        overlap = torch.from_numpy((total / len(train)).astype(np.float32))
-        others = [modality for modality in side.memory.modalities if modality != side.overlap]
-        means = {str(modality): _mean(side.memory, modality) for modality in others}
-        centers.append({str(side.overlap): overlap, **means})
-    return centers
 
 
 def _mean(memory: Memory, modality: Modality) -> Tensor:

@@ -81,7 +81,7 @@ class Teacher:
         """Route both memories through the overlap, into ``folder``, or reuse what is there.
 
         Args:
-            pairs: Overlap rows and what the memories recall for them.
+            pairs: Overlap rows and, unless ``trust`` is 0, what the memories recall for them.
             train: Rows of ``pairs`` to learn from.
             sides: Both memories; each with an outer modality.
             centers: Per side the (D,) mean of each modality, subtracted from every vector.
