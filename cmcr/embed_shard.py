@@ -19,6 +19,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from cmcr.decode.common import decoding
 from cmcr.devices import out_of_memory
 from cmcr.encoders.base import Encoder
 from cmcr.errors import CmcrError, ItemError
@@ -183,7 +184,8 @@ class Embedder:
             if item.id in changed:
                 raise ItemError(CHANGED)
             decoded.text = data.decode() or None if self.modality is Modality.TEXT else None
-            decoded.prepared = self._encoder.prepare(item, data)
+            with decoding():
+                decoded.prepared = self._encoder.prepare(item, data)
         except Exception as error:  # a decoder may raise anything on bad bytes; one item must not stop the others
             decoded.reason = _reason(error)
         return decoded
