@@ -10,7 +10,7 @@ CLAP_STAMP := $(CLAP_VENV)/.installed
 # Small steps on few cores: waiting threads that spin would only take time from each other.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test test-slow test-clap lint bench bench-quality docs
+.PHONY: demo test test-random test-slow test-clap lint bench bench-quality docs
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# Examples that nobody chose; a find belongs into its test as an @example.
+test-random: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m hypothesis --hypothesis-profile=random
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow --timeout=1200

@@ -6,11 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import settings
 from PIL import Image
 
 from cmcr import encoders, media
 from cmcr.errors import ItemError
 from cmcr.modality import Modality
+
+# The same examples at every run, so that a failure is the change's and not the draw's; `make test-random` draws others,
+# and what those find is written into its test as an example.
+settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=50)
+settings.register_profile("random", deadline=None, max_examples=300, print_blob=True)
+settings.load_profile("fixed")
 
 SPACES = {
     "fake-clip": (Modality.IMAGE, Modality.TEXT),

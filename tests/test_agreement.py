@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cmcr.agreement import Agreement
@@ -46,7 +46,6 @@ def naive(overlap, outer, x, y, k=10):
 
 
 @given(st.integers(0, 10_000), st.integers(2, 30))
-@settings(max_examples=30)
 def test_it_is_that_of_the_naive_loops(seed, overlap):
     texts, outer, _ = drawn(seed, overlap)
     agreement = Agreement(tensors(texts), tensors(outer))

@@ -23,11 +23,14 @@ def roberta(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
-    """No weights, no cache, no network."""
+def asked(tmp_path, monkeypatch):
+    """No weights, no cache, no network; the list of what was asked of the network, and of how long was slept."""
     from huggingface_hub import constants
 
+    calls = []
+
     def unreachable(*args, **options):
+        calls.append(args)
         raise OSError("no network in tests")
 
     monkeypatch.setenv("CMCR_WEIGHTS", str(tmp_path / "weights"))
@@ -35,6 +38,7 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "create_connection", unreachable)
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
     monkeypatch.chdir(tmp_path)
+    return calls
 
 
 def into_cache(hub, repository, files):
@@ -71,14 +75,13 @@ def test_the_tokenizer_is_found_beside_the_weights_then_in_their_folder_then_in_
 
 
 @pytest.mark.parametrize("left", ["nothing", "vocab.json alone"])
-def test_a_missing_tokenizer_is_one_line_with_its_command(tmp_path, roberta, left):
+def test_a_missing_tokenizer_is_one_line_with_its_command(tmp_path, roberta, left, asked):
     if left != "nothing":
         (tmp_path / "weights/roberta-base").mkdir(parents=True)
         (tmp_path / "weights/roberta-base/vocab.json").write_text((roberta / "vocab.json").read_text())
-    begun = time.monotonic()
     with pytest.raises(InputError) as told:
         RobertaTokens(lambda: find_tokenizer(()))("a dog")
-    assert time.monotonic() - begun < 2
+    assert not asked
     command = "hf download FacebookAI/roberta-base vocab.json merges.txt --local-dir"
     assert f"{command} {tmp_path}/weights/roberta-base" in str(told.value) and "\n" not in str(told.value)
 
@@ -127,11 +130,11 @@ def test_threads_share_one_tokenizer(roberta):
     assert all(np.array_equal(row, tokens(text)) for row, text in zip(rows, texts, strict=True))
 
 
-def test_an_unreachable_hub_is_one_line_at_once():
-    begun = time.monotonic()
+def test_an_unreachable_hub_is_one_line_after_a_single_try(asked, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: asked.append(seconds))
     with pytest.raises(InputError, match=r"laion/x: no such folder, .*\(the Hub cannot be reached\); .*hf_clap:FOLDER"):
         download("laion/x", ("model.safetensors",))
-    assert time.monotonic() - begun < 2
+    assert len(asked) == 1
 
 
 def test_the_hub_is_not_asked_when_offline(monkeypatch):

@@ -1,8 +1,8 @@
 import json
 import shutil
+import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -156,23 +156,38 @@ def test_a_flag_can_be_corrected_after_a_run_that_never_began(mem, tmp_path, cap
     assert main([*args, "--batch-size", "100"]) == 0
 
 
-@pytest.mark.parametrize("after", [0.0, 0.3, 0.8])
-def test_kill_and_resume_give_the_bytes_of_an_undisturbed_run(mem, tmp_path, after):
+HELD = """
+import os, signal, sys
+import torch
+from cmcr.cli import main
+
+owner, name = {"fsync": (os, "fsync"), "backward": (torch.Tensor, "backward")}[sys.argv[1]]
+real, calls = getattr(owner, name), 0
+
+def counted(*args, **options):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[2]):
+        print("held", flush=True)
+        signal.pause()
+    return real(*args, **options)
+
+setattr(owner, name, counted)
+main(sys.argv[3:])
+"""
+
+
+@pytest.mark.parametrize(("place", "call"), [("fsync", 2), ("backward", 7), ("fsync", 14), ("backward", 25)])
+def test_kill_and_resume_give_the_bytes_of_an_undisturbed_run(mem, tmp_path, place, call):
     a, b, _ = mem
     flags = ["connect", str(a), str(b), "--epochs", "12", "--device", "cpu"]
     assert main([*flags, "-o", str(tmp_path / "whole")]) == 0
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "cmcr", *flags, "-o", str(tmp_path / "s")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    for _ in range(600):  # from its first checkpoint on, some time later
-        if (tmp_path / "s.run" / "checkpoint.safetensors").exists() or killed.poll() is not None:
-            break
-        time.sleep(0.05)
-    time.sleep(after * 0.2)
+    command = [sys.executable, "-c", HELD, place, str(call), *flags, "-o", str(tmp_path / "s")]
+    killed = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert killed.stdout.readline() == "held\n" and killed.poll() is None
     killed.kill()
-    killed.wait()
+    assert killed.wait() == -signal.SIGKILL
+    killed.stdout.close()
     assert main([*flags, "-o", str(tmp_path / "s")]) == 0
     assert files(tmp_path / "s") == files(tmp_path / "whole")
     assert files(tmp_path / "s.run") == files(tmp_path / "whole.run")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from worlds import two_memories
 
@@ -31,7 +31,6 @@ def draw(rows, dim, seed):
     return torch.nn.functional.normalize(torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 6), st.floats(0.02, 1.0), st.integers(0, 99))
 def test_soft_info_nce_is_the_naive_double_loop(first, second, tau, seed):
     x, y = draw(first, 4, seed), draw(second, 4, seed + 1)
@@ -46,7 +45,9 @@ def test_soft_info_nce_is_the_naive_double_loop(first, second, tau, seed):
         return total / len(student)
 
     expected = (cross(x @ y.T, teacher) + cross((x @ y.T).T, teacher.T)) / 2
-    assert float(soft_info_nce(x, y, teacher, tau)) == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    rounding = 16 * torch.finfo(torch.float32).eps * (1 / tau + np.log(first * second) + 1)
+    # The teacher's weights are off by a share that grows with 1 / tau too, and weigh logits of that size.
+    assert float(soft_info_nce(x, y, teacher, tau)) == pytest.approx(expected, abs=rounding * (1 / tau + 1))
 
 
 def teacher_of(mem, folder, **changes):

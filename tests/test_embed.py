@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -220,17 +219,18 @@ def test_sizes_are_positive(tmp_path, fake_encoder, name):
 
 def test_decoding_runs_ahead_but_is_bounded(tmp_path, fake_encoder):
     class Slow(fake_encoder):
-        lock, waiting, most = threading.Lock(), 0, 0
+        lock, waiting, most = threading.Condition(), 0, 0
 
         def prepare(self, item, data):
             with self.lock:
                 Slow.waiting += 1
                 Slow.most = max(Slow.most, Slow.waiting)
+                self.lock.notify_all()
             return super().prepare(item, data)
 
         def encode(self, modality, prepared):
-            time.sleep(0.01)
             with self.lock:
+                self.lock.wait_for(lambda: Slow.most > 5, timeout=60)
                 Slow.waiting -= len(prepared)
             return super().encode(modality, prepared)
 
@@ -295,35 +295,39 @@ def test_killed_at_any_step_of_writing_it_ends_with_the_same_bytes(tmp_path, fak
 
 
 LOOP = """
-import sys, time
+import signal, sys
 from conftest import FakeEncoder
 from cmcr.embed import embed
 from cmcr.inputs import read_items
 
-class Slow(FakeEncoder):
+class Held(FakeEncoder):
+    calls = 0
+
     def encode(self, modality, prepared):
-        time.sleep(0.02)  # some seconds in all, on any machine, so that a kill falls in the middle
+        Held.calls += 1
+        if Held.calls == int(sys.argv[3]):
+            print("held", flush=True)
+            signal.pause()
         return super().encode(modality, prepared)
 
-embed(Slow(), read_items(sys.argv[1], None, Slow().modalities), sys.argv[2], batch_size=8, shard_size=20)
+embed(Held(), read_items(sys.argv[1], None, Held().modalities), sys.argv[2], batch_size=8, shard_size=20)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_sigkill_at_random_times(tmp_path, write_files, fake_encoder, folder_bytes, seed):
+def test_sigkill_at_random_batches(tmp_path, write_files, fake_encoder, folder_bytes, seed):
     photos = write_files("photos", "image", 1500)
-    command, environment = child("-c", LOOP, photos, tmp_path / "killed")
-    rng, kills = random.Random(seed), 0
-    while True:
-        process = subprocess.Popen(command, env=environment)
-        try:
-            assert process.wait(timeout=rng.uniform(0.5, 1.5 + 0.1 * kills)) == 0
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
+    rng, kills, held = random.Random(seed), 0, True
+    while held:
+        command, environment = child("-c", LOOP, photos, tmp_path / "killed", rng.randint(1, 60))
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            held = process.stdout.readline() == "held\n"
+            if held:
+                assert process.poll() is None
+                process.kill()
+            assert process.wait() == (-signal.SIGKILL if held else 0)
+        kills += held
     assert kills
     run(fake_encoder(), photos, tmp_path / "whole", batch_size=8, shard_size=20)
     assert folder_bytes(tmp_path / "killed") == folder_bytes(tmp_path / "whole")

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cmcr import index as index_module
@@ -38,7 +38,6 @@ def overlap(a, b):
     return np.mean([len(set(x) & set(y)) / len(y) for x, y in zip(a, b, strict=True)])
 
 
-@settings(deadline=None)
 @given(st.integers(0, 9999), st.integers(1, 60), st.integers(1, 12), st.integers(1, 17), st.integers(1, 5))
 def test_exact_search_is_the_naive_sort_for_any_block_size_with_ties_to_the_lower_row(seed, rows, k, size, chunk):
     rng = np.random.default_rng(seed)
@@ -51,7 +50,6 @@ def test_exact_search_is_the_naive_sort_for_any_block_size_with_ties_to_the_lowe
     assert (got.scores.dtype, got.rows.dtype) == (np.float32, np.int64)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 9999), st.integers(20, 300), st.integers(1, 12), st.sampled_from([0, 1, 256]))
 def test_rows_that_differ_in_the_last_bits_are_told_apart_as_in_float64(seed, rows, k, sparse):
     rng = np.random.default_rng(seed)

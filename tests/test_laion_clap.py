@@ -7,7 +7,6 @@ import random
 import re
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -132,10 +131,9 @@ def test_audio_is_embedded_in_seconds_without_a_network_and_without_the_text_tow
         "print([name for name in ('laion_clap', 'wget', 'webdataset') if name in sys.modules])\n"
     )
     (tmp_path / "x.wav").write_bytes(wav(noise(1)))
-    begun = time.monotonic()
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout == "(1, 512) 0 True\n[]\n", done.stderr[-2000:]
-    assert time.monotonic() - begun < 120 and not done.stderr
+    assert not done.stderr
 
 
 @needs_laion

@@ -8,7 +8,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cmcr.errors import ArtifactError, InputError
@@ -64,7 +64,6 @@ def test_what_is_written_is_read_back(tmp_path, dtype, tolerance):
     assert memory.verify() == []
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(1, 9))
 def test_blocks_are_the_rows_whatever_the_shards_and_the_block_size(tmp_path_factory, sizes, size):
     path = tmp_path_factory.mktemp("m") / "mem"

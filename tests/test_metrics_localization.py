@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 
@@ -79,7 +79,6 @@ def drawn(count, seed=0, objects=0.5):
     return (rng.normal(size=count) + present + cious).round(1), present, cious
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(boxes, min_size=1, max_size=4), boxes)
 def test_masks_truths_and_ciou_agree_with_loops_over_pixels(several, box):
     masks = m.masks(several)
@@ -222,7 +221,6 @@ def test_an_object_found_in_the_wrong_place_is_no_false_negative():
     np.testing.assert_allclose(precision, [1, 1 / 2, 2 / 3])
 
 
-@settings(max_examples=60, deadline=None)
 @given(rows)
 def test_every_number_is_a_share_and_recall_only_grows(table):
     confidence, present, cious = (np.array(column) for column in zip(*table, strict=True))

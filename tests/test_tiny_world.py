@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cmcr import media
@@ -37,7 +37,6 @@ def test_every_kind_is_made_deterministically_and_varies_with_the_generator(make
     assert first.shape == other.shape and not np.array_equal(first, other)
 
 
-@settings(max_examples=30, deadline=None)
 @given(SCENES, st.integers(0, 2**32))
 def test_any_scene_has_the_promised_form(scene, seed):
     picture, sound, cloud = (make(scene, rng(seed)) for make in MAKERS.values())
@@ -108,7 +107,6 @@ def vocabulary(groups):
     return {word for group in groups for phrase in group for word in words(phrase)}
 
 
-@settings(max_examples=200, deadline=None)
 @given(SCENES, st.integers(0, 2**32))
 def test_pictures_are_never_said_to_sound_and_sounds_never_to_have_colours(scene, seed):
     heard = vocabulary(captions.RHYTHM_WORDS.values()) | vocabulary(captions.PITCH_WORDS.values())
@@ -117,7 +115,6 @@ def test_pictures_are_never_said_to_sound_and_sounds_never_to_have_colours(scene
     assert not vocabulary(captions.COLOUR_WORDS.values()) & set(words(world.sound_caption(scene, rng(seed))))
 
 
-@settings(max_examples=100, deadline=None)
 @given(SCENES, st.integers(0, 2**32))
 def test_a_full_caption_names_every_attribute_of_its_sense(scene, seed):
     def says(caption, table, value):
