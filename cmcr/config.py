@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from cmcr.errors import InputError, nearest
+from cmcr.reading import read_toml
+from cmcr.schema import MAX_INT, shown
 
 ALIASES = {"lambda": "intra_weight"}
 """TOML keys and flags whose name cannot be a Python name."""
@@ -144,10 +145,10 @@ class ConnectConfig:
             InputError: unreadable, not TOML, an unknown key (the nearest is named) or an impossible value.
         """
         try:
-            table = tomllib.loads(Path(path).read_text("utf-8"))
+            table = read_toml(Path(path))
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}; expected a TOML recipe") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise InputError(f"{path}: not a TOML file ({error})") from error
         try:
             return cls().replace(
@@ -165,17 +166,16 @@ def _check(name: str, value: Any, kind: Any) -> None:
     """Refuse a value of the wrong type, outside its choices, or outside its range."""
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
-            raise InputError(
-                f"{name} {value!r}; expected one of {', '.join(get_args(kind))}{nearest(str(value), get_args(kind))}"
-            )
+            known = get_args(kind)
+            raise InputError(f"{name} {shown(value)}; expected one of {', '.join(known)}{nearest(shown(value), known)}")
         return
     number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and not 0 <= value <= MAX_INT:
+        raise InputError(f"{name} {shown(value)}; expected a finite number of 0 or more, and of 64 bits")
     if kind in (int, float) and (not number or (kind is int and value != int(value))):
-        raise InputError(f"{name} {value!r}; expected {'a whole number' if kind is int else 'a number'}")
+        raise InputError(f"{name} {shown(value)}; expected {'a whole number' if kind is int else 'a number'}")
     if kind in (bool, str) and not isinstance(value, kind):
-        raise InputError(f"{name} {value!r}; expected {'true or false' if kind is bool else 'text'}")
-    if number and not 0 <= value < float("inf"):
-        raise InputError(f"{name} {value}; expected a finite number of 0 or more")
+        raise InputError(f"{name} {shown(value)}; expected {'true or false' if kind is bool else 'text'}")
     if name in _ABOVE_ZERO and not value > 0:
         raise InputError(f"{name} {value}; expected a number above 0")
     if name in _BELOW_ONE and not value < 1:

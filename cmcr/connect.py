@@ -29,6 +29,7 @@ from cmcr.modality import Modality
 from cmcr.pairing import Overlap, Pairs, Rows, Side, build_pairs, join, outer_modality
 from cmcr.projector import Projector
 from cmcr.ranks import ALONE, Ranks
+from cmcr.reading import open_npy, read_json
 from cmcr.space import ConnectedSpace, SpaceEncoder
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -165,7 +166,7 @@ def follow(
         ("overlap_a", "overlap_b") if config.pairing == "none" else ("overlap_a", "overlap_b", "pseudo_a", "pseudo_b")
     )
     try:
-        pairs = Pairs(*(np.load(folder / "pairs" / f"{part}.npy", mmap_mode="r") for part in parts))
+        pairs = Pairs(*(open_npy(folder / "pairs" / f"{part}.npy") for part in parts))
     except (OSError, ValueError) as error:
         raise ArtifactError(
             f"{folder}: rank {ranks.rank} cannot read the pairs; put the run where all see it"
@@ -496,7 +497,7 @@ def _claim(folder: Path, out: Path, resolved: dict[str, Any], overwrite: bool) -
         raise ArtifactError(f"{out} holds a space without its run; choose another folder or add --overwrite")
     if path.exists():
         try:
-            found = json.loads(path.read_text("utf-8"))
+            found = read_json(path)
         except (OSError, ValueError):
             found = None
         if found == json.loads(json.dumps(resolved)):

@@ -21,6 +21,7 @@ from cmcr.hooks import Progress, silent
 from cmcr.inputs import Inputs, Item, text_item, unique_items
 from cmcr.memory_writer import relative_to_memory
 from cmcr.modality import Modality
+from cmcr.reading import open_npy, reading
 from cmcr.tables import decode
 
 
@@ -169,10 +170,10 @@ def import_clip_retrieval(
 
 def _load(path: Path) -> np.ndarray:
     try:
-        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")  # never unpickles
+        array = open_npy(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a .npy of shape (rows, components)") from None
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise InputError(f"{path}: not a readable .npy ({error}); save it with numpy.save") from None
     if array.ndim != 2 or array.dtype.kind != "f" or not array.size:
         raise InputError(f"{path}: {array.dtype} of shape {array.shape}; expected floats of shape (rows, components)")
@@ -222,9 +223,10 @@ def _records(root: Path, files: list[Path], parts: list[np.ndarray]) -> list[dic
 
 
 def _table_rows(parquet: Any, table: Path) -> list[dict[str, Any]]:
-    columns = [name for name in ("key", "image_path", "caption") if name in parquet.read_schema(table).names]
-    rows: list[dict[str, Any]] = parquet.read_table(table, columns=columns).to_pylist()
-    return rows
+    with reading(table, "write it anew, or import without metadata", InputError, "cannot be read as parquet"):
+        columns = [name for name in ("key", "image_path", "caption") if name in parquet.read_schema(table).names]
+        rows: list[dict[str, Any]] = parquet.read_table(table, columns=columns).to_pylist()
+        return rows
 
 
 def _record_id(record: dict[str, Any], row: int) -> str:

@@ -7,7 +7,6 @@ search must work where the two do not get along.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -20,6 +19,8 @@ from cmcr.errors import ArtifactError, InputError
 from cmcr.files import atomic, sha256_file, write_json
 from cmcr.metrics import Array, Rows
 from cmcr.modality import Modality
+from cmcr.reading import plainly, read_json
+from cmcr.schema import checked
 
 KINDS = ("flat", "hnsw", "ivf")
 FORMAT = 2
@@ -397,8 +398,9 @@ def load_index(path: Path, *, memory: str, space: str, cure: str = "cmcr index")
     # Lists map into memory by the one flag, the vectors of the other kinds by the newer one.
     mapped = faiss.IO_FLAG_MMAP if info.kind == "ivf" else getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
     try:
-        loaded = faiss.read_index(str(path), mapped | faiss.IO_FLAG_READ_ONLY)
-    except RuntimeError as error:
+        with plainly():
+            loaded = faiss.read_index(str(path), mapped | faiss.IO_FLAG_READ_ONLY)
+    except (OSError, ValueError) as error:
         raise ArtifactError(f"{path} cannot be read by faiss {faiss.__version__}; make it anew: {cure}") from error
     if (loaded.ntotal, loaded.d) != (info.rows, info.dim):
         raise ArtifactError(f"{path} has {loaded.ntotal} rows, its .json says {info.rows}; make it anew: {cure}")
@@ -411,9 +413,10 @@ def _read_info(path: Path, cure: str) -> IndexInfo:
     if not (path.is_file() and beside.is_file()):
         raise ArtifactError(f"there is no index {path}; make it: {cure}")
     try:
-        value = json.loads(beside.read_text("utf-8"))
+        value = read_json(beside)
         if isinstance(value, dict) and value.get("format", FORMAT) != FORMAT:
             raise ArtifactError(f"{beside} has format {value['format']}, expected {FORMAT}; make it anew: {cure}")
-        return IndexInfo(**value)
-    except (ValueError, TypeError) as error:
+        info: IndexInfo = checked(IndexInfo, value)
+        return info
+    except (OSError, ValueError) as error:
         raise ArtifactError(f"{beside} is damaged: {error}; make the index anew: {cure}") from error

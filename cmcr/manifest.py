@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cmcr.errors import ArtifactError
 from cmcr.modality import Modality
+from cmcr.reading import read_json, why
+from cmcr.schema import checked
 
 FORMAT = "cmcr-memory"
 VERSION = 1
@@ -105,7 +106,7 @@ class Manifest:
         """
         path = folder / MANIFEST
         try:
-            value = json.loads(path.read_bytes())
+            value = read_json(path)
         except (FileNotFoundError, NotADirectoryError):
             what = "holds no manifest.json" if folder.is_dir() else "does not exist"
             raise ArtifactError(f"{folder}: {what}; expected a memory made by cmcr embed") from None
@@ -117,29 +118,25 @@ class Manifest:
             raise ArtifactError(f"{path}: memory version {value.get('version')!r}; this cmcr reads version {VERSION}")
         try:
             return cls._checked(value)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise ArtifactError(f"{path}: damaged ({reason}); restore it, or embed into a new folder") from None
+        except (KeyError, ValueError) as error:
+            raise ArtifactError(f"{path}: damaged ({why(error)}); restore it, or embed into a new folder") from None
 
     @classmethod
     def _checked(cls, value: dict[str, Any]) -> Manifest:
-        encoder = EncoderInfo(**value["encoder"])
-        _expect(isinstance(encoder.name, str) and isinstance(encoder.fingerprint, str), "encoder without a name")
+        encoder: EncoderInfo = checked(EncoderInfo, value["encoder"], "encoder")
         _expect(_is_count(encoder.dim) and encoder.dim > 0, f"dim {encoder.dim!r}")
         _expect(value["dtype"] in DTYPES, f"dtype {value['dtype']!r}, expected float16 or float32")
         _expect(_is_count(value["skipped"]), f"skipped {value['skipped']!r}")
-        found = {
-            Modality(name): tuple(Shard(**shard) for shard in shards) for name, shards in value["modalities"].items()
-        }
+        found: dict[Modality, tuple[Shard, ...]] = checked(
+            dict[Modality, tuple[Shard, ...]], value["modalities"], "modalities"
+        )
         for modality, shards in found.items():
             for number, shard in enumerate(shards):
                 # Only the names we give ourselves: a manifest must not lead a reader out of its folder.
                 _expect((shard.vectors, shard.metadata) == Shard.names(modality, number), f"file {shard.vectors!r}")
                 _expect(_is_count(shard.rows) and shard.rows > 0, f"{shard.rows!r} rows in {shard.vectors}")
-                hashes = (shard.sha256, shard.metadata_sha256)
-                _expect(all(isinstance(text, str) for text in hashes), f"sha256 of {shard.vectors}")
         ordered = {modality: found[modality] for modality in Modality if found.get(modality)}
-        return cls(encoder, value["dtype"], bool(value["normalized"]), ordered, value["skipped"])
+        return cls(encoder, value["dtype"], checked(bool, value["normalized"], "normalized"), ordered, value["skipped"])
 
 
 def _expect(holds: bool, what: str) -> None:

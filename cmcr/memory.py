@@ -15,7 +15,7 @@ import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from cmcr.errors import ArtifactError
 from cmcr.files import sha256_file
 from cmcr.manifest import MANIFEST, SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
 from cmcr.modality import Modality
+from cmcr.reading import open_npy, parse_json, plainly, read_json, why
+from cmcr.schema import checked
 
 __all__ = ["CHANGED", "EncoderInfo", "Memory", "Row", "Skip"]
 
@@ -30,6 +32,7 @@ CHANGED = "changed since it was embedded"
 """Reason of the skip that keeps an old row: its file has other content now."""
 
 _NORM_TOLERANCE = {"float16": 2e-3, "float32": 1e-4}
+_HALF = re.compile("[\ud800-\udfff]")  # half a character, which nothing can store
 _OWN_FILE = re.compile(r"\.?(img|text|audio|point)(_emb)?_\d{4,}\.(npy|jsonl)(\.partial)?")
 
 
@@ -162,9 +165,9 @@ class Memory:
             return
         for count, value in itertools.islice(_json_lines(path), self.manifest.skipped):
             try:
-                yield Skip(**(value | {"modality": Modality(value["modality"])}))
-            except (KeyError, TypeError, ValueError):
-                raise ArtifactError(f"{path}:{count}: not a skip record; restore the file") from None
+                yield checked(Skip, value)
+            except ValueError as error:
+                raise ArtifactError(f"{path}:{count}: not a skip record ({error}); restore the file") from None
         if count != self.manifest.skipped:
             raise ArtifactError(f"{path}: {count} lines; the manifest says {self.manifest.skipped}")
 
@@ -181,7 +184,7 @@ class Memory:
         found: dict[str, str] = {}
         for path in (self.path / shard.metadata for shard in self.shards(modality)):
             try:
-                with path.open("rb") as file:
+                with plainly(), path.open("rb") as file:
                     rows = (json.loads(line) for line in file if line[: line.find(b', "source": ')] in wanted)
                     found |= {_text(row, "id", path): _text(row, "source", path) for row in rows}
             except (OSError, ValueError) as error:
@@ -202,10 +205,10 @@ class Memory:
         if not member or not (self.path / archive).is_file():
             return row.text.encode() if row.text is not None else None
         try:
-            with tarfile.open(self.path / archive, "r:") as tar:
+            with plainly(), tarfile.open(self.path / archive, "r:") as tar:
                 file = tar.extractfile(member)
                 return file.read() if file else None
-        except (tarfile.TarError, KeyError):
+        except (OSError, ValueError):
             return None
 
     def verify(self) -> list[str]:
@@ -235,8 +238,8 @@ class Memory:
     def _shard_vectors(self, shard: Shard) -> np.ndarray:
         path = self.path / shard.vectors
         try:
-            stored: np.ndarray = np.lib.format.open_memmap(path, mode="r")  # never unpickles
-        except (OSError, ValueError, EOFError) as error:
+            stored = open_npy(path)
+        except (OSError, ValueError) as error:
             raise ArtifactError(f"{path}: {_why(error)}; restore it, or embed into a new folder") from None
         expected = (shard.rows, self.encoder.dim)
         if stored.shape != expected or stored.dtype != self.dtype:
@@ -271,7 +274,7 @@ class Memory:
                 raise ArtifactError(f"{path}: {len(ends)} lines; the manifest says {shard.rows} rows")
             with path.open("rb") as file:
                 file.seek(int(ends[number - 1]) + 1 if number else 0)
-                value = json.loads(file.readline())
+                value = parse_json(file.readline())
         except (OSError, ValueError) as error:
             raise ArtifactError(f"{path}: {_why(error)}; restore it, or embed into a new folder") from None
         return _row(value, path)
@@ -302,8 +305,9 @@ class Memory:
         for path in sorted((self.path / "index").glob("*.faiss")):
             name = path.relative_to(self.path).as_posix()
             try:
-                expected = json.loads(path.with_suffix(".json").read_bytes())["sha256"]
-            except (OSError, ValueError, KeyError, TypeError):
+                with plainly():
+                    expected = read_json(path.with_suffix(".json"))["sha256"]
+            except (OSError, ValueError):
                 problems.append(f"{name}: its .json is missing or damaged; run cmcr index again, or delete it")
                 continue
             if sha256_file(path) != expected:
@@ -322,7 +326,7 @@ class Memory:
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        with path.open("rb") as file:
+        with plainly(), path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 value = json.loads(line)
                 if not isinstance(value, dict):
@@ -335,14 +339,26 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _row(value: Any, path: Path) -> Row:
     if not isinstance(value, dict):
         raise ArtifactError(f"{path}: damaged (not an object); restore it, or embed into a new folder")
-    return Row(_text(value, "id", path), _text(value, "source", path), value.get("hash"), value.get("text"))
+    return Row(
+        _text(value, "id", path),
+        _text(value, "source", path),
+        _text(value, "hash", path, False),
+        _text(value, "text", path, False),
+    )
 
 
-def _text(value: dict[str, Any], key: str, path: Path) -> str:
-    if not isinstance(value.get(key), str):
-        raise ArtifactError(f"{path}: a row without {key}; restore the file, or embed into a new folder")
-    return str(value[key])
+@overload
+def _text(value: dict[str, Any], key: str, path: Path) -> str: ...
+@overload
+def _text(value: dict[str, Any], key: str, path: Path, needed: Literal[False]) -> str | None: ...
+def _text(value: dict[str, Any], key: str, path: Path, needed: bool = True) -> str | None:
+    found = value.get(key)
+    if isinstance(found, str) and (found.isascii() or not _HALF.search(found)):
+        return found
+    if found is None and not needed:
+        return None
+    raise ArtifactError(f"{path}: a row without {key} as text; restore the file, or embed into a new folder")
 
 
 def _why(error: Exception) -> str:
-    return (error.strerror or "unreadable") if isinstance(error, OSError) else f"damaged ({error})"
+    return why(error) if isinstance(error, OSError) else f"damaged ({why(error)})"

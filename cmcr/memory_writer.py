@@ -23,6 +23,7 @@ from cmcr.files import LOCK, locked, write_atomic, write_json
 from cmcr.manifest import DTYPES, MANIFEST, SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
 from cmcr.memory import Memory
 from cmcr.modality import Modality
+from cmcr.reading import plainly
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,9 @@ class Packed:
     def read(cls, path: Path) -> Packed | None:
         """Read what ``write`` wrote; None: there is no such file, or it is damaged."""
         try:
-            with zipfile.ZipFile(path) as archive:
+            with plainly(), zipfile.ZipFile(path) as archive:
                 return cls(*(archive.read(name) for name in ("vectors", "rows", "skips")))
-        except (FileNotFoundError, zipfile.BadZipFile, KeyError, EOFError, NotImplementedError):
+        except (FileNotFoundError, ValueError):
             return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from cmcr.index import ExactIndex, Index
 from cmcr.loader import read_rows
 from cmcr.memory import Memory
 from cmcr.modality import Modality
+from cmcr.reading import open_npy, plainly, read_json, reading
 
 QUERIES = 16_384
 """Overlap rows that share one pass over a memory."""
@@ -230,8 +230,9 @@ def _stored_key(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        return str(json.loads(path.with_suffix(".json").read_text())["made_from"])
-    except (OSError, ValueError, KeyError):
+        with plainly():
+            return str(read_json(path.with_suffix(".json"))["made_from"])
+    except (OSError, ValueError):
         return None
 
 
@@ -282,8 +283,8 @@ def reuse_or_write(
     if _stored_key(path) != key:
         _write(path, shape, blocks(), progress, done, total or shape[0])
         write_json(path.with_suffix(".json"), {"made_from": key})
-    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
+    with reading(path, "delete it, and run the same command again"):
+        return open_npy(path)
 
 
 def _write(

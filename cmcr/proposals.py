@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from cmcr.errors import InputError, ItemError, MissingExtraError, nearest
 from cmcr.files import write_json
 from cmcr.inputs import Item
 from cmcr.media import read_image
+from cmcr.reading import DamagedError, parse_json, plainly, read_json, reading
 from cmcr.tables import decode
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ def _searching(limit: int, keep: Path | None) -> Proposals:
         data = item.read()
         known = folder and folder / f"{hashlib.sha256(data).hexdigest()}.json"
         if known and known.is_file():
-            return np.array(json.loads(known.read_text()), np.float64)
+            with reading(known, "delete it, and run the same command again"):
+                return _boxes(read_json(known))
         found = selective_search(read_image(data), limit)
         if known:
             write_json(known, found.tolist())
@@ -125,21 +126,27 @@ def read_boxes(path: Path) -> dict[str, np.ndarray]:
     if path.stat().st_size > _MAX_FILE:
         raise InputError(f"{path}: above {_MAX_FILE >> 30} GiB; split it")
     try:
-        value = json.loads(decode(path.read_bytes(), str(path)))
-    except (ValueError, RecursionError) as error:
+        value = parse_json(decode(path.read_bytes(), str(path)), strict=True)
+    except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); expected {{picture: [[x0, y0, x1, y1], ...]}}") from None
     if not isinstance(value, dict) or not value:
         raise InputError(f"{path}: no object with entries; expected {{picture: [[x0, y0, x1, y1], ...]}}")
     return {name: _checked(boxes, f"{path}: {name!r}") for name, boxes in value.items()}
 
 
+def _boxes(value: Any) -> np.ndarray:
+    with plainly():
+        array = np.array(value, np.float64)
+    if array.ndim != 2 or array.shape[1] != 4 or not len(array):
+        raise DamagedError("not a list of boxes")
+    return array
+
+
 def _checked(boxes: Any, where: str) -> np.ndarray:
     try:
-        array = np.array(boxes, np.float64)
-    except (ValueError, TypeError):
-        array = np.zeros(0)
-    if array.ndim != 2 or array.shape[1] != 4 or not len(array):
-        raise InputError(f"{where}: expected a list of boxes [x0, y0, x1, y1]")
+        array = _boxes(boxes)
+    except ValueError:
+        raise InputError(f"{where}: expected a list of boxes [x0, y0, x1, y1]") from None
     kept = _rounded(array)
     bad = ~(np.isfinite(array).all(axis=1) & (kept[:, 0] < kept[:, 2]) & (kept[:, 1] < kept[:, 3]))
     if bad.any():

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
@@ -21,6 +20,8 @@ from cmcr.files import write_atomic, write_json
 from cmcr.memory import Memory
 from cmcr.modality import Modality
 from cmcr.projector import OfModality, Projector, ProjectorConfig
+from cmcr.reading import plainly, read_json, reading
+from cmcr.schema import checked
 
 FORMAT, VERSION = "cmcr-space", 1
 BLOCK_FLOATS = 1 << 25
@@ -216,26 +217,22 @@ class ConnectedSpace:
         config = _read_config(folder)
         try:
             data = (folder / "model.safetensors").read_bytes()
+        except OSError as error:
+            raise ArtifactError(f"{folder}/model.safetensors: {error.strerror}; connect anew") from error
+        with reading(folder, "connect anew", what="is damaged or was edited by hand"):
             if hashlib.sha256(data).hexdigest() != config["model_sha256"]:
                 raise ArtifactError(f"{folder}/model.safetensors is not the file config.json names; connect anew")
             tensors = load_tensors(data)
             encoders, projectors = {}, {}
             for number, entry in enumerate(config["encoders"]):
-                modalities = tuple(Modality(m) for m in entry["modalities"])
-                encoders[entry["name"]] = SpaceEncoder(entry["name"], entry["fingerprint"], entry["dim"], modalities)
-                settings = entry["projector"] | {"centered": tuple(entry["projector"]["centered"])}
-                projector = Projector(ProjectorConfig(**settings))
+                encoder: SpaceEncoder = checked(SpaceEncoder, {k: v for k, v in entry.items() if k != "projector"})
+                projector = Projector(checked(ProjectorConfig, entry["projector"], "projector"))
                 prefix = f"{number}."
                 state = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
                 projector.load_state_dict(state)
-                projectors[entry["name"]] = projector
+                encoders[encoder.name], projectors[encoder.name] = encoder, projector
             overlap = Modality(config["overlap"])
             return cls(encoders, projectors, overlap, config["method"], config["recipe"], config["metrics"])
-        except OSError as error:
-            raise ArtifactError(f"{folder}/model.safetensors: {error.strerror}; connect anew") from error
-        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ArtifactError(f"{folder} is damaged or was edited by hand ({reason}); connect anew") from error
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -245,9 +242,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{folder}: not a connected space (no config.json); make one with: cmcr connect A B -o {folder}"
         )
     try:
-        config = json.loads(path.read_text("utf-8"))
-        found = config.get("format"), config.get("version")
-    except (OSError, ValueError, AttributeError) as error:
+        with plainly():
+            config = read_json(path)
+            found = config.get("format"), config.get("version")
+    except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: not readable as JSON ({error}); connect anew") from error
     if found != (FORMAT, VERSION):
         raise ArtifactError(f"{path}: format {found[0]!r} version {found[1]!r}, expected {FORMAT!r} version {VERSION}")

@@ -26,6 +26,8 @@ from cmcr.manifest import EncoderInfo, Manifest
 from cmcr.memory import Memory
 from cmcr.memory_writer import MemoryWriter, Packed
 from cmcr.modality import Modality
+from cmcr.reading import read_json
+from cmcr.schema import checked
 
 STAGED = "staged"
 """The folder of a memory that holds a plan and the shards it still waits for."""
@@ -80,12 +82,11 @@ class Plan:
         """
         path = memory / STAGED / "plan.json"
         try:
-            value = json.loads(path.read_bytes())
-            value |= {"encoder": EncoderInfo(**value["encoder"]), "modality": Modality(value["modality"])}
-            return cls(**value)
+            plan: Plan = checked(cls, read_json(path))
+            return plan
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, KeyError) as error:
+        except ValueError as error:
             raise ArtifactError(f"{path}: damaged ({error}); delete {memory / STAGED} and start again") from None
 
     def write(self, memory: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cmcr.errors import InputError
+from cmcr.reading import parse_json
 
 TABLES = frozenset({".jsonl", ".ndjson", ".csv", ".tsv"})
 
@@ -55,8 +55,8 @@ def _jsonl(text: str) -> Iterator[Record]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            value = parse_json(line)
+        except ValueError as error:
             yield Record(number, {}, f"not JSON: {error}")
             continue
         if not isinstance(value, dict):

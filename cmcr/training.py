@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
@@ -29,6 +29,8 @@ from cmcr.losses import inter_loss, intra_loss
 from cmcr.pairing import Pairs, Rows
 from cmcr.projector import Projector, ProjectorConfig, initialise, with_centers
 from cmcr.ranks import ALONE, Ranks
+from cmcr.reading import parse_json, reading
+from cmcr.schema import checked
 
 PAPER_BATCH, SMALLEST_BATCH = 10_240, 80
 """The automatic batch lies between; below about 80 rows InfoNCE has too few negatives (measured on small memories)."""
@@ -307,9 +309,9 @@ def _resume(
     """Load what ``_save`` wrote into model, optimizer and ``best``; a missing file is a fresh start."""
     if not path.exists():
         return Progressed()
-    try:
+    with reading(path, "delete it to start anew", what="is not a checkpoint of this run"):
         with safe_open(path, framework="pt", device=device) as file:
-            state = Progressed(**json.loads(file.metadata()["state"]))
+            state: Progressed = checked(Progressed, parse_json(file.metadata()["state"]))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
         model.load_state_dict(_part(tensors, "model."))
         best.update(_part(tensors, "best."))
@@ -318,8 +320,6 @@ def _resume(
             number, name = key.split(".")
             moments.setdefault(int(number), {})[name] = tensor
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ArtifactError(f"{path} is not a checkpoint of this run; delete it to start anew") from error
     return state
 
 

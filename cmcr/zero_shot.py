@@ -7,7 +7,6 @@ the space; whether the mean is taken before or after it is published nowhere, an
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from cmcr.errors import InputError, MissingExtraError, nearest
 from cmcr.index import Hits, exact_search
+from cmcr.reading import parse_json
 from cmcr.tables import decode
 
 Order = Literal["project-first", "average-first"]
@@ -183,8 +183,8 @@ def _read_lines_or_json(path: Path, expected: str) -> Any:
     if path.suffix.lower() != ".json":
         return [line for line in text.splitlines() if line.strip()]
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text, strict=True)
+    except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); expected {expected}") from None
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from cmcr.benchmarks import library_versions
 from cmcr.errors import InputError, nearest
+from cmcr.reading import read_json
 
 MAX_BYTES = 64 << 20
 """A results file above this is none of ours."""
@@ -163,10 +164,10 @@ def read_result(path: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise InputError(f"{file}: {file.stat().st_size >> 20} MiB; expected a result.json of cmcr eval")
-        found = json.loads(file.read_bytes())
+        found = read_json(file)
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; expected a result.json that cmcr eval wrote") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{file}: not JSON ({error}); expected a result.json of cmcr eval") from None
     if not _is_result(found):
         raise InputError(f"{file}: not the result of an evaluation; expected a result.json of cmcr eval")

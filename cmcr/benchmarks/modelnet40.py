@@ -28,6 +28,7 @@ from cmcr.hooks import Progress, silent
 from cmcr.inputs import Item, Up, turned
 from cmcr.media import read_point_cloud
 from cmcr.modality import Modality
+from cmcr.reading import open_npy
 from cmcr.zero_shot import ORDERS, Order, Templates, class_labels, load_templates
 
 POINTS = 8192
@@ -177,8 +178,8 @@ def _rows(path: Path) -> int:
     if path.suffix != ".npy" or not path.is_file():
         return 0
     try:
-        return len(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (ValueError, OSError, TypeError, EOFError):
+        return len(open_npy(path))
+    except (ValueError, OSError, TypeError):
         return 0
 
 

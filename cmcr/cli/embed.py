@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -17,6 +16,7 @@ from cmcr.errors import ArtifactError, InputError
 from cmcr.hooks import silent
 from cmcr.modality import Modality
 from cmcr.part import Part
+from cmcr.reading import read_json, reading
 
 if TYPE_CHECKING:
     from cmcr.embed import EmbedReport
@@ -137,10 +137,9 @@ def info(
         elif as_json:
             console.show_json(config)
         else:
-            try:
-                console.show_table(["what", "value"], list(_space_rows(config)))
-            except (KeyError, TypeError, AttributeError) as error:
-                raise ArtifactError(f"{path}/config.json was edited by hand ({error!r}); connect anew") from error
+            with reading(path / "config.json", "connect anew", what="was edited by hand"):
+                rows = list(_space_rows(config))
+            console.show_table(["what", "value"], rows)
         return
     from cmcr.memory import Memory
 
@@ -336,7 +335,7 @@ def _described(memory: Memory) -> dict[str, Any]:
 
 def _space_config(path: Path) -> dict[str, Any] | None:
     try:
-        config = json.loads((path / "config.json").read_bytes())
+        config = read_json(path / "config.json")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:

@@ -6,7 +6,6 @@ Layouts: hche11/Localizing-Visual-Sounds-the-Hard-Way and stoneMo/SLAVC.
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from cmcr.errors import InputError, ItemError
+from cmcr.reading import parse_json
 from cmcr.tables import decode
 
 OVERHANG = 0.1
@@ -101,8 +101,8 @@ def read_vggss(path: Path) -> list[Annotated]:
     if path.stat().st_size > MAX_JSON:
         raise InputError(f"{path}: {path.stat().st_size} bytes; at most {MAX_JSON} are read: is it a list of boxes?")
     try:
-        records = json.loads(decode(path.read_bytes(), str(path)))
-    except (ValueError, RecursionError) as error:
+        records = parse_json(decode(path.read_bytes(), str(path)))
+    except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); download it again") from None
     if not isinstance(records, list) or not records:
         raise InputError(f"{path}: expected a list of objects with file, class and bbox")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -19,6 +18,7 @@ from cmcr.errors import InputError, ItemError, MissingExtraError
 from cmcr.files import write_atomic, write_json
 from cmcr.inputs import Item, read_items
 from cmcr.modality import Modality
+from cmcr.reading import plainly, read_json, reading
 from cmcr.tables import decode
 
 MODELNET40 = frozenset(
@@ -171,16 +171,12 @@ def _in_h5(path: Path) -> Iterator[Unpacked]:
         import h5py  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError:
         raise MissingExtraError("h5py", "h5", f"reading {path.name}") from None
-    try:
-        with h5py.File(path, "r") as file:
-            data, label = _h5_array(file, "data", path), _h5_array(file, "label", path)
-            if len(data) != len(label) or data.ndim != 3:
-                raise InputError(f"{path}: data {data.shape} and label {label.shape}; expected (B, N, 3) and (B, 1)")
-            for start in range(0, len(data), _BLOCK):
-                yield from map(_checked, data[start : start + _BLOCK], label[start : start + _BLOCK])
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: damaged h5 file ({reason}); get it anew") from error
+    with reading(path, "get it anew", InputError, "damaged h5 file"), h5py.File(path, "r") as file:
+        data, label = _h5_array(file, "data", path), _h5_array(file, "label", path)
+        if len(data) != len(label) or data.ndim != 3:
+            raise InputError(f"{path}: data {data.shape} and label {label.shape}; expected (B, N, 3) and (B, 1)")
+        for start in range(0, len(data), _BLOCK):
+            yield from map(_checked, data[start : start + _BLOCK], label[start : start + _BLOCK])
 
 
 def _h5_array(file: Any, name: str, path: Path) -> Any:
@@ -236,8 +232,9 @@ def _unpack(target: Path, found: Iterable[Unpacked]) -> list[tuple[int | None, s
 
 def _index(target: Path) -> list[tuple[int | None, str | None]] | None:
     try:
-        return [(label, problem) for label, problem in json.loads((target / "index.json").read_bytes())]
-    except (OSError, ValueError, TypeError):
+        with plainly():
+            return [(label, problem) for label, problem in read_json(target / "index.json")]
+    except (OSError, ValueError):
         return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,7 @@ from cmcr.datasets.clip import Clip, Clips
 from cmcr.errors import InputError
 from cmcr.inputs import Item, text_item
 from cmcr.modality import Modality, of_suffix
+from cmcr.reading import parse_json
 from cmcr.tables import decode, read_table
 
 COLUMNS: dict[str, Modality] = {
@@ -60,8 +60,8 @@ def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any], str | None]]:
     for number, line in enumerate(decode(path.read_bytes(), str(path)).split("\n"), 1):
         if line.strip():
             try:
-                value = json.loads(line)
-            except (ValueError, RecursionError):
+                value = parse_json(line)
+            except ValueError:
                 value = None
             record = value if isinstance(value, dict) else {}
             yield number, record, None if record else "its line is not a JSON object"

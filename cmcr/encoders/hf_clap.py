@@ -8,7 +8,6 @@ where no sound of a batch is long it declares one at random to be so.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from cmcr.encoders.clap_base import ClapEncoder, constants, read_layout
 from cmcr.encoders.weights import fill, find_weights, fingerprint, look_for, read_state
 from cmcr.errors import ArtifactError, MissingExtraError
 from cmcr.modality import Modality
+from cmcr.reading import read_json
 
 PREPROCESSING = f"hf_clap, {SHARED}"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -253,7 +253,7 @@ def _read_config(folder: Path) -> Any:
 def _read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object; empty if there is no such file."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        found = read_json(path) if path.is_file() else {}
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be read as JSON ({error}); fetch it anew") from error
     if not isinstance(found, dict):

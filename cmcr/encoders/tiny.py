@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch.nn import functional
 
 from cmcr.devices import Precision, inference
@@ -19,6 +18,7 @@ from cmcr.errors import ArtifactError, ItemError
 from cmcr.inputs import Item
 from cmcr.media import read_audio, read_image, read_point_cloud
 from cmcr.modality import Modality
+from cmcr.reading import parse_json, reading
 from cmcr.tiny import prepare
 from cmcr.tiny.sounds import SAMPLE_RATE, SECONDS
 from cmcr.tiny.towers import SPECS, TOKENS, TinySpace, weights_path
@@ -29,12 +29,10 @@ MIN_POINTS = 32
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Return the metadata and the tensors of a weights file, after checking that they fit this code."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("cmcr", "{}"))
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  # not a dict
-    except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{path}: weights cannot be read; make them with python -m cmcr.tiny.train") from error
+    cure = "make them with python -m cmcr.tiny.train"
+    with reading(path, cure, what="weights cannot be read"), safe_open(path, framework="pt") as file:
+        about = dict(parse_json((file.metadata() or {}).get("cmcr", "{}")))
+        state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  # not a dict
     if about.get("version") != prepare.VERSION:
         raise ArtifactError(f"{path}: for preprocessing {about.get('version')}, not {prepare.VERSION}; train anew")
     return about, state

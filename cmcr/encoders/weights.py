@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import pickle
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cmcr.errors import ArtifactError, InputError
+from cmcr.reading import plainly
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 VARIABLE = "CMCR_WEIGHTS"
@@ -85,10 +84,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
         ArtifactError: not a checkpoint, damaged, or one that would run code.
     """
     try:
-        found = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
-    except (OSError, EOFError, SafetensorError, RuntimeError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        with plainly():
+            found = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
+    except (OSError, ValueError) as error:
         # torch precedes its reason with advice that nobody should follow with a stranger's file.
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error.__cause__ or error).split())
         for advice in ("WeightsUnpickler error: ", "from a trusted source. "):
             reason = reason.rpartition(advice)[2]
         reason = reason.split(" Please use")[0].split(" Check the")[0][:200] or type(error).__name__
