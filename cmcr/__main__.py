@@ -5,16 +5,23 @@ from __future__ import annotations
 import os
 import sys
 
+from cmcr import process
+
 # Before anything loads OpenMP: threads that spin while they wait make small steps up to a hundred times slower on a
 # machine that has other work, and gain next to nothing on one that has not.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from cmcr.cli import main
-
 
 def run() -> None:
     """Run the command line and exit with its code."""
-    sys.exit(main())
+    process.take_interrupts()
+    process.mend_streams()
+    from cmcr.cli import main  # not before Ctrl-C is taken care of: it loads much
+
+    process.begin()
+    code = main()
+    process.end()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

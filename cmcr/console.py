@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from cmcr import process
 from cmcr.hooks import silent
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ def _stderr() -> Console:
 
 def say(text: str) -> None:
     """Tell the user something on stderr, word for word (no markup is read from it)."""
-    sys.stderr.write(text + "\n")
+    try:
+        sys.stderr.write(text + "\n")
+    except (OSError, ValueError):  # nobody can be told: no reason to stop
+        process.drop(sys.stderr)
 
 
 def warn(text: str) -> None:
@@ -60,7 +64,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: 
     cells = [[str(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in [list(columns), *cells]]
-        sys.stdout.write("\n".join(lines) + "\n")
+        write("\n".join(lines) + "\n")
         return
     from rich.console import Console
     from rich.table import Table
@@ -73,5 +77,38 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: 
 
 
 def show_json(value: Any) -> None:
-    """Print one JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Print one JSON document on stdout; a stream that is not Unicode gets JSON's own escapes."""
+    narrow = not (sys.stdout.encoding or "").lower().startswith("utf")
+    write(json.dumps(value, indent=2, ensure_ascii=narrow) + "\n")
+
+
+def write(text: str) -> None:
+    """Write data on stdout.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with _standard_output():
+        sys.stdout.write(text)
+
+
+def flush() -> None:
+    """Hand on what was written on stdout: only then it is known whether all of it could be.
+
+    Raises:
+        OSError: it could not.
+    """
+    with _standard_output():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _standard_output() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        process.drop(sys.stdout)
+        error.filename = error.filename or "standard output"
+        raise

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from cmcr.config import ConnectConfig
 from cmcr.errors import InputError
-from cmcr.files import write_atomic
+from cmcr.files import write_text
 from cmcr.memory import Memory
 from cmcr.modality import Modality
 from cmcr.report import Answer, Card, Previews, Section, beside, gallery, page
@@ -90,7 +90,7 @@ def write_paired(folder: Path, scenes: Sequence[world.Scene], seed: int) -> None
 def _write_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """Write records as JSONL; the ids are those of the files, 00000 and on."""
     lines = [json.dumps({"id": f"{number:05d}"} | record) + "\n" for number, record in enumerate(records)]
-    write_atomic(path, "".join(lines).encode())
+    write_text(path, "".join(lines))
 
 
 def commands(folder: Path) -> list[tuple[str, list[list[str]]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import IO, Any
 
 from cmcr.errors import ArtifactError
 
+_HALF = re.compile("[\ud800-\udfff]")  # a byte of a path that is not UTF-8
 LOCK = ".lock"
 """The name of the lock in a folder that is being written."""
 
@@ -31,8 +33,10 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(partial)):
+            error.filename, error.filename2 = str(path), None  # a full disk does not say which file it was
         raise
 
 
@@ -42,9 +46,15 @@ def write_atomic(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8; bytes of a path that are not UTF-8 are escaped, as they are wherever they are shown."""
+    write_atomic(path, text.encode("utf-8", "backslashreplace"))
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as JSON with sorted keys, so that equal values are equal bytes."""
-    write_atomic(path, (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+    """Write ``value`` as JSON with sorted keys, so that equal values are equal bytes; texts as ``write_text`` does."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    write_text(path, _HALF.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text))
 
 
 def sha256_file(path: Path) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from cmcr.errors import ArtifactError, InputError
-from cmcr.files import atomic, sha256_file, write_json
+from cmcr.files import atomic, locked, sha256_file, write_json
 from cmcr.metrics import Array, Rows
 from cmcr.modality import Modality
 from cmcr.reading import plainly, read_json
@@ -339,10 +339,17 @@ def index_path(memory: Path, space: str, modality: Modality, kind: str) -> Path:
 
 def save_index(index: FaissIndex, path: Path, *, memory: str, space: str, modality: Modality) -> IndexInfo:
     """Write the index and, beside it, what it was made of (the two fingerprints); each is whole or absent."""
-    index.write(path)
+    with locked(path.parent):  # a second maker must not come between the file and what stands beside it
+        index.write(path)
+        info = _described(index, path, memory, space, modality)
+        write_json(path.with_suffix(".json"), asdict(info))
+    return info
+
+
+def _described(index: FaissIndex, path: Path, memory: str, space: str, modality: Modality) -> IndexInfo:
     size = path.stat().st_size
     structure = min(size, _structure(index, size))
-    info = IndexInfo(
+    return IndexInfo(
         kind=index.kind,
         memory=memory,
         space=space,
@@ -355,8 +362,6 @@ def save_index(index: FaissIndex, path: Path, *, memory: str, space: str, modali
         opening=_opening_digest(path, structure),
         sha256=sha256_file(path),
     )
-    write_json(path.with_suffix(".json"), asdict(info))
-    return info
 
 
 def _structure(index: FaissIndex, size: int) -> int:

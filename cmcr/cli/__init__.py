@@ -9,11 +9,13 @@ from typing import Annotated
 
 import typer
 
-from cmcr import console
+from cmcr import console, process
 from cmcr.cli import connect, demo, embed, encoders, evaluate, heads, map, retrieve, score
-from cmcr.errors import CmcrError
+from cmcr.errors import CmcrError, InputError
+from cmcr.reading import why
 
-INTERRUPTED = 130
+TRACEBACK = "CMCR_TRACEBACK"
+"""The environment variable that lets an unforeseen error show where it arose."""
 
 app = typer.Typer(
     name="cmcr",
@@ -28,7 +30,7 @@ def _version(value: bool) -> None:
     if value:
         from importlib.metadata import version
 
-        sys.stdout.write(f"cmcr {version('cmcr')}\n")
+        console.write(f"cmcr {version('cmcr')}\n")
         raise typer.Exit
 
 
@@ -58,29 +60,75 @@ app.command("demo")(demo.demo)
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 ok, 1 failure, 2 usage, 130 interrupted."""
+    code = call(argv)
+    if code == process.INTERRUPTED:  # here, and not in ``call``: it is told once
+        console.fail("interrupted; what was written is whole, and the same command goes on from there")
+    return code
+
+
+def call(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code, as ``main`` does, but say nothing of an interruption."""
     try:
-        app(args=argv, prog_name="cmcr")
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:  # Typer turns Ctrl-C into this exit before we see it
-            console.fail("interrupted; what was written is whole, and the same command goes on from there")
-        return stop.code if isinstance(stop.code, int) else 0
-    except CmcrError as error:
+        try:
+            app(args=_arguments(argv), prog_name="cmcr")
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0
+        console.flush()
+    except KeyboardInterrupt:
+        code = process.INTERRUPTED
+    except BrokenPipeError:  # whoever read us has enough
+        process.drop(sys.stdout)
+        code = 1
+    except Exception as error:
+        code = _failed(error)
+    return code
+
+
+def _arguments(argv: list[str] | None) -> list[str]:
+    arguments = sys.argv[1:] if argv is None else argv
+    if bad := next((each for each in arguments if "\0" in each), None):
+        raise InputError(f"argument {bad[:60]!r} holds a NUL, which no name may; leave it out")
+    return arguments
+
+
+def _failed(error: Exception) -> int:
+    """Tell in one line what stopped the command, and return the exit code."""
+    if process.interrupted():
+        return process.INTERRUPTED
+    if isinstance(error, CmcrError):
         console.fail(str(error))
-        return 1
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        console.fail(_os_error(error))
-        return 1
-    return 0
+    elif isinstance(error, OSError):
+        console.fail(_os_error(error if error.filename else _of_stdout(error)))
+    elif isinstance(error, MemoryError):
+        console.fail("there is not enough memory; give less at once, or use a machine with more")
+    elif os.environ.get(TRACEBACK):
+        raise error
+    else:
+        what = f"{type(error).__name__}: {why(error)}"
+        console.fail(f"{what}; this is a fault of cmcr: please report it with what {TRACEBACK}=1 shows")
+    return 1
+
+
+def _of_stdout(error: OSError) -> OSError:
+    """Return what writing to stdout raises, where that is what failed; else the error itself."""
+    try:
+        console.flush()
+    except OSError as own:
+        return own
+    return error
 
 
 def _os_error(error: OSError) -> str:
     cure = {
         errno.ENOSPC: "free some space and run the same command again",
+        errno.EBADF: "it is closed: give it somewhere to go",
         errno.EROFS: "choose a folder you can write to",
+        errno.EEXIST: "it is in the way: choose another name",
+        errno.ENOTDIR: "a file is in the way: choose another folder",
+        errno.EISDIR: "it is a folder: name a file",
+        errno.ENAMETOOLONG: "choose a shorter name",
     }
     cure[errno.EACCES] = cure[errno.EPERM] = "check the permissions, or choose another folder"
-    where = error.filename or "a file"
-    return f"{where}: {error.strerror or error}; {cure.get(error.errno or 0, 'nothing half-written was left behind')}"
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{why(error)}; {cure.get(error.errno or 0, 'nothing half-written was left behind')}"

@@ -17,7 +17,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 0,
 ) -> None:
     """Write unpaired pictures, sounds, texts and shapes; embed, connect, retrieve and evaluate them: about a minute."""
-    from cmcr.cli import main
+    from cmcr.cli import call
     from cmcr.demo import commands, write_page, write_world
 
     start = time.perf_counter()
@@ -27,7 +27,7 @@ def demo(
         console.say(f"\n== {title}")
         for step in steps:
             console.say(f"\n$ cmcr {shlex.join(step)}")
-            code = main(step)
+            code = call(step)
             if code:
                 raise typer.Exit(code)
     target = write_page(out)

@@ -198,10 +198,10 @@ def _memories(given: Path | None, out: Path, data: Path) -> Path:
 
 def _show(result: Result, located: Sequence[Located], out: Path, page: str | None, as_json: bool, strict: bool) -> None:
     from cmcr.benchmarks.localization import records
-    from cmcr.files import write_atomic
+    from cmcr.files import write_text
 
     lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records(located)]
-    write_atomic(out / "predictions.jsonl", "".join(lines).encode())
+    write_text(out / "predictions.jsonl", "".join(lines))
     console.say(f"every answer: {out / 'predictions.jsonl'}")
     title = f"{result.name} in {result.settings['subject']} ({result.settings['method']})"
     present(result, title=title, as_json=as_json, strict=strict, out=out, page=page)

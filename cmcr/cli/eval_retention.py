@@ -116,7 +116,7 @@ def compare(
         raise typer.BadParameter("--a and --b go together", param_hint="--a" if a is None else "--b")
     from cmcr.benchmarks.compare import compare_results, split_name
     from cmcr.benchmarks.compare_spaces import compare_spaces
-    from cmcr.files import write_atomic, write_json
+    from cmcr.files import write_json, write_text
     from cmcr.memory import Memory
     from cmcr.pages.compare import compare_page
 
@@ -130,7 +130,7 @@ def compare(
         )
     write_json(out / "comparison.json", found.to_json())
     if html:
-        write_atomic(out / "index.html", compare_page(found).encode())
+        write_text(out / "index.html", compare_page(found))
     for note in found.notes:
         console.say(note)
     for sentence in found.differs:

@@ -170,7 +170,7 @@ def _of_data(
 def _present(
     paired: Paired, subject: str, method: str, out: Path | None, *, html: bool, as_json: bool, strict: bool
 ) -> None:
-    from cmcr.files import write_atomic
+    from cmcr.files import write_text
 
     page = None
     if out is not None and out.suffix == ".json":
@@ -183,7 +183,7 @@ def _present(
         page = paired_page(paired, subject)
     if paired.missing and out is not None:
         lines = [json.dumps({"id": name, "reason": reason}) + "\n" for name, reason in paired.missing]
-        write_atomic(out / "skipped.jsonl", "".join(lines).encode())
+        write_text(out / "skipped.jsonl", "".join(lines))
         console.say(f"what is missing: {out / 'skipped.jsonl'}")
     title = f"{paired.result.name} in {subject} ({method})"
     present(paired.result, title=title, as_json=as_json, strict=strict, out=out, page=page)

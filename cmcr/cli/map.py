@@ -42,7 +42,7 @@ def map_memory(
         raise typer.BadParameter("--by label and --labels go together", param_hint="--labels")
     if label_field and labels is None:
         raise typer.BadParameter("needs --labels", param_hint="--label-field")
-    from cmcr.files import write_atomic
+    from cmcr.files import write_text
     from cmcr.labels import read_labels
     from cmcr.memory import Memory
     from cmcr.pages.map import draw_points, lay_out, map_page
@@ -57,7 +57,7 @@ def map_memory(
     explained = {} if layout.explained is None else {"variance shown": f"{100 * sum(layout.explained):.1f} %"}
     facts = {"in": where, "points": len(points.ids), "of rows": points.total, "coloured by": chosen, "layout": method}
     title = f"Map of {', '.join(memories)}"
-    write_atomic(out, map_page(points, layout, title, facts | explained | {"seed": seed}).encode())
+    write_text(out, map_page(points, layout, title, facts | explained | {"seed": seed}))
     for note in points.notes:
         console.say(note)
     if len(points.ids) < points.total:

@@ -21,12 +21,12 @@ def present(result: Result, *, title: str, as_json: bool, strict: bool, out: Pat
     Raises:
         typer.Exit: 1 with ``strict`` when items are missing.
     """
-    from cmcr.files import write_atomic
+    from cmcr.files import write_text
 
     if out is not None:
         result.save(out / "result.json")
         if page is not None:
-            write_atomic(out / "index.html", page.encode())
+            write_text(out / "index.html", page)
     for note in result.notes:
         console.say(note)
     if result.shortfall:

@@ -141,10 +141,10 @@ def _write_page(
     modality: Modality,
     facts: dict[str, Any],
 ) -> None:
-    from cmcr.files import write_atomic
+    from cmcr.files import write_text
     from cmcr.report import retrieval_page
 
-    write_atomic(path, retrieval_page(queries, hits, memory, modality, facts).encode())
+    write_text(path, retrieval_page(queries, hits, memory, modality, facts))
     console.say(f"wrote {path}: open it in a browser")
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cmcr.errors import ArtifactError, InputError
-from cmcr.reading import plainly
+from cmcr.reading import open_regular, plainly, why
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 VARIABLE = "CMCR_WEIGHTS"
@@ -84,14 +84,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
         ArtifactError: not a checkpoint, damaged, or one that would run code.
     """
     try:
-        with plainly():
+        with open_regular(path), plainly():
             found = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except (OSError, ValueError) as error:
         # torch precedes its reason with advice that nobody should follow with a stranger's file.
-        reason = " ".join(str(error.__cause__ or error).split())
+        reason = " ".join(str(error.__cause__ or error).split()) or why(error.__cause__ or error)
         for advice in ("WeightsUnpickler error: ", "from a trusted source. "):
             reason = reason.rpartition(advice)[2]
-        reason = reason.split(" Please use")[0].split(" Check the")[0][:200] or type(error).__name__
+        reason = reason.split(" Please use")[0].split(" Check the")[0][:200]
         raise ArtifactError(
             f"{path}: cannot be read as weights ({reason}); expected a state dict of tensors"
         ) from error
