@@ -21,7 +21,7 @@ from cmcr.config import ConnectConfig
 from cmcr.devices import choose_products
 from cmcr.distillation import Teacher, spread, trust
 from cmcr.errors import ArtifactError, InputError
-from cmcr.files import locked, write_atomic, write_json
+from cmcr.files import locked, remove_left_behind, write_atomic, write_json
 from cmcr.hooks import Log, Progress, silent, unlogged
 from cmcr.memory import Memory
 from cmcr.metrics import modality_gap, ranks, recall_at
@@ -118,6 +118,7 @@ def connect(
         training.batch_size_for(config, len(split(len(overlap.rows_a), config)[0]), ranks.size)
     resolved = {"recipe": config.to_dict(), "memories": [_identity(side) for side in sides]}
     with locked(folder):
+        remove_left_behind(folder)
         _claim(folder, out, resolved, overwrite)
         bench = _bench(sides, folder, config, device, ranks, progress)
         ranks.let_go()

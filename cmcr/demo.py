@@ -150,7 +150,7 @@ def write_page(folder: Path) -> Path:
         **{f"unpaired {n}": c for n, c in SIZES.items()},
     }
     target = folder / "index.html"
-    target.write_text(page("Connected without a single pair", sections, lead, facts), "utf-8")
+    write_atomic(target, page("Connected without a single pair", sections, lead, facts).encode())
     return target
 
 

@@ -12,6 +12,7 @@ from threading import Event
 import numpy as np
 
 from cmcr.errors import ArtifactError, CmcrError
+from cmcr.files import remove_left_behind
 from cmcr.hooks import Progress, silent
 from cmcr.index import FaissIndex, Hits, Index, build_index, load_index, save_index
 from cmcr.memory import Memory
@@ -60,6 +61,7 @@ def graphs(memory: Memory, modality: Modality, folder: Path, progress: Progress 
             return load_index(path, **known)
 
     folder.mkdir(parents=True, exist_ok=True)
+    remove_left_behind(folder)
     pieces: list[Index] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
         try:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from cmcr.errors import ArtifactError, InputError
-from cmcr.files import atomic, locked, sha256_file, write_json
+from cmcr.files import atomic, locked, open_file, sha256_file, write_json
 from cmcr.metrics import Array, Rows
 from cmcr.modality import Modality
 from cmcr.reading import plainly, read_json
@@ -372,7 +372,7 @@ def _structure(index: FaissIndex, size: int) -> int:
 
 
 def _opening_digest(path: Path, structure: int) -> str:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         digest = hashlib.sha256(file.read(structure))
         file.seek(max(0, path.stat().st_size - _END))
         digest.update(file.read())

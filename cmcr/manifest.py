@@ -110,6 +110,8 @@ class Manifest:
         except (FileNotFoundError, NotADirectoryError):
             what = "holds no manifest.json" if folder.is_dir() else "does not exist"
             raise ArtifactError(f"{folder}: {what}; expected a memory made by cmcr embed") from None
+        except OSError as error:
+            raise ArtifactError(f"{path}: {error.strerror}; restore it, or embed into a new folder") from None
         except ValueError as error:
             raise ArtifactError(f"{path}: not JSON ({error}); restore it, or embed into a new folder") from None
         if not isinstance(value, dict) or value.get("format") != FORMAT:

@@ -14,14 +14,14 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 
 from cmcr.errors import ArtifactError
-from cmcr.files import sha256_file
-from cmcr.manifest import MANIFEST, SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
+from cmcr.files import is_partial, left_behind, open_file, read_lines, sha256_file
+from cmcr.manifest import SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
 from cmcr.modality import Modality
 from cmcr.reading import open_npy, parse_json, plainly, read_json, why
 from cmcr.schema import checked
@@ -33,7 +33,7 @@ CHANGED = "changed since it was embedded"
 
 _NORM_TOLERANCE = {"float16": 2e-3, "float32": 1e-4}
 _HALF = re.compile("[\ud800-\udfff]")  # half a character, which nothing can store
-_OWN_FILE = re.compile(r"\.?(img|text|audio|point)(_emb)?_\d{4,}\.(npy|jsonl)(\.partial)?")
+_OWN_FILE = re.compile(r"(img|text|audio|point)(_emb)?_\d{4,}\.(npy|jsonl)")
 
 
 class Memory:
@@ -184,8 +184,9 @@ class Memory:
         found: dict[str, str] = {}
         for path in (self.path / shard.metadata for shard in self.shards(modality)):
             try:
-                with plainly(), path.open("rb") as file:
-                    rows = (json.loads(line) for line in file if line[: line.find(b', "source": ')] in wanted)
+                with plainly():
+                    lines = (line for line in read_lines(path) if line[: line.find(b', "source": ')] in wanted)
+                    rows = (json.loads(line) for line in lines)
                     found |= {_text(row, "id", path): _text(row, "source", path) for row in rows}
             except (OSError, ValueError) as error:
                 raise ArtifactError(f"{path}: {_why(error)}; restore it, or embed into a new folder") from None
@@ -230,10 +231,9 @@ class Memory:
         named = {name for shards in self.manifest.shards.values() for s in shards for name in (s.vectors, s.metadata)}
         folders = [*(f"{modality.folder}_emb" for modality in Modality), "metadata"]
         found = [path for folder in folders for path in sorted((self.path / folder).glob("*"))]
-        found += [self.path / f".{name}.partial" for name in (MANIFEST, SKIPPED)]
-        relative = [path.relative_to(self.path).as_posix() for path in found if path.is_file()]
-        ours = [name for name in relative if name.endswith(".partial") or _OWN_FILE.fullmatch(PurePosixPath(name).name)]
-        return [name for name in ours if name not in named]
+        found = [path for path in found if is_partial(path.name) or _OWN_FILE.fullmatch(path.name)]
+        kept = [path for path in found + left_behind(self.path) if path.is_symlink() or not path.is_dir()]
+        return [name for path in kept if (name := path.relative_to(self.path).as_posix()) not in named]
 
     def _shard_vectors(self, shard: Shard) -> np.ndarray:
         path = self.path / shard.vectors
@@ -268,12 +268,12 @@ class Memory:
         path = self.path / shard.metadata
         try:
             if shard.metadata not in self._line_ends:
-                self._line_ends[shard.metadata] = np.flatnonzero(np.fromfile(path, np.uint8) == ord("\n"))
+                self._line_ends[shard.metadata] = np.fromiter(map(len, read_lines(path)), np.int64).cumsum()
             ends = self._line_ends[shard.metadata]
             if len(ends) != shard.rows:
                 raise ArtifactError(f"{path}: {len(ends)} lines; the manifest says {shard.rows} rows")
-            with path.open("rb") as file:
-                file.seek(int(ends[number - 1]) + 1 if number else 0)
+            with open_file(path) as file:
+                file.seek(int(ends[number - 1]) if number else 0)
                 value = parse_json(file.readline())
         except (OSError, ValueError) as error:
             raise ArtifactError(f"{path}: {_why(error)}; restore it, or embed into a new folder") from None
@@ -282,8 +282,11 @@ class Memory:
     def _shard_problems(self, shard: Shard) -> list[str]:
         problems = []
         for name, expected in ((shard.vectors, shard.sha256), (shard.metadata, shard.metadata_sha256)):
-            if (self.path / name).is_file() and sha256_file(self.path / name) != expected:
-                problems.append(f"{name}: its sha256 is not the manifest's")
+            try:
+                if sha256_file(self.path / name) != expected:
+                    problems.append(f"{name}: its sha256 is not the manifest's")
+            except OSError:
+                continue  # said below, by whoever reads it
         try:
             stored = self._shard_vectors(shard)
         except ArtifactError as error:
@@ -312,8 +315,10 @@ class Memory:
                 continue
             if sha256_file(path) != expected:
                 problems.append(f"{name}: its sha256 is not the one in its .json; run cmcr index again, or delete it")
-        left = sorted((self.path / "index").glob(".*.partial"))
-        return problems + [f"index/{path.name}: left by a cmcr index that did not end; delete it" for path in left]
+        left = left_behind(self.path / "index")
+        return problems + [
+            f"index/{path.name}: left by a cmcr index that did not end; the next removes it" for path in left
+        ]
 
     def _id_problems(self, modality: Modality) -> list[str]:
         try:
@@ -326,8 +331,8 @@ class Memory:
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        with plainly(), path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+        with plainly():
+            for number, line in enumerate(read_lines(path), 1):
                 value = json.loads(line)
                 if not isinstance(value, dict):
                     raise ValueError("not an object")

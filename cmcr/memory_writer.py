@@ -19,7 +19,7 @@ from typing import IO, Self
 import numpy as np
 
 from cmcr.errors import ArtifactError, InputError
-from cmcr.files import LOCK, locked, write_atomic, write_json
+from cmcr.files import LOCK, is_partial, locked, open_file, read_lines, write_atomic, write_json
 from cmcr.manifest import DTYPES, MANIFEST, SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
 from cmcr.memory import Memory
 from cmcr.modality import Modality
@@ -65,7 +65,9 @@ class Packed:
     def read(cls, path: Path) -> Packed | None:
         """Read what ``write`` wrote; None: there is no such file, or it is damaged."""
         try:
-            with plainly(), zipfile.ZipFile(path) as archive:
+            with plainly(), open_file(path) as file, zipfile.ZipFile(file) as archive:
+                if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+                    return None  # none that ``write`` wrote: it may be larger than its file by any factor
                 return cls(*(archive.read(name) for name in ("vectors", "rows", "skips")))
         except (FileNotFoundError, ValueError):
             return None
@@ -195,8 +197,14 @@ class MemoryWriter:
 
     def _write_skips(self, lines: bytes) -> None:
         path = self.path / SKIPPED
-        old = path.read_bytes() if self.memory.manifest.skipped else b""
-        write_atomic(path, old + lines)
+        old = self._skip_lines() if self.memory.manifest.skipped else []
+        write_atomic(path, b"".join([*old, lines]))
+
+    def _skip_lines(self) -> list[bytes]:
+        path = self.path / SKIPPED
+        if path.is_symlink():  # what it points to would be copied into the memory
+            raise ArtifactError(f"{path}: a link; put a file in its place")
+        return list(read_lines(path)) if path.exists() else []
 
     def _lock(self, stack: ExitStack) -> None:
         until = time.monotonic() + self._wait
@@ -213,7 +221,7 @@ class MemoryWriter:
             raise ArtifactError(f"{self.path}: is a file; choose a folder for the memory")
         self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / MANIFEST).exists():
-            others = set(os.listdir(self.path)) - {LOCK, f".{MANIFEST}.partial"}  # noqa: PTH208
+            others = {name for name in os.listdir(self.path) if name != LOCK and not is_partial(name)}  # noqa: PTH208
             if others and not (self.path / MANIFEST).exists():  # another process may just have made it
                 raise ArtifactError(
                     f"{self.path}: not empty and not a memory (holds {sorted(others)[0]!r}); choose a new folder"
@@ -235,12 +243,9 @@ class MemoryWriter:
 
     def _clean(self) -> None:
         for name in self.memory.leftovers():
-            (self.path / name).unlink()
+            (self.path / name).unlink(missing_ok=True)
         path, count = self.path / SKIPPED, self.memory.manifest.skipped
-        if not path.exists():
-            lines: list[bytes] = []
-        else:
-            lines = path.read_bytes().splitlines(keepends=True)
+        lines = self._skip_lines()
         if len(lines) < count:
             raise ArtifactError(f"{path}: {len(lines)} lines; the manifest says {count}: restore the file")
         if path.exists() and not count:

@@ -8,9 +8,7 @@ the package lists what a library may raise.
 from __future__ import annotations
 
 import json
-import os
 import re
-import stat
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from cmcr.errors import ArtifactError, CmcrError
+from cmcr.files import open_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,15 +76,11 @@ def open_regular(path: Path) -> IO[bytes]:
     """Open a file for reading, if it is one: a pipe would be waited for without end.
 
     Raises:
-        OSError: missing or unreadable.
-        DamagedError: not a regular file, or a path that no file can have.
+        OSError: missing, unreadable, or not a regular file.
+        DamagedError: a path that no file can have.
     """
     with plainly():
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DamagedError("not a regular file")
-    return os.fdopen(descriptor, "rb")
+        return open_file(path)
 
 
 def read_bytes(path: Path, limit: int) -> bytes:

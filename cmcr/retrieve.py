@@ -14,6 +14,7 @@ import numpy as np
 from cmcr.encoders import load_encoder
 from cmcr.encoders.base import Encoder
 from cmcr.errors import ArtifactError, InputError, ItemError, UnknownEncoderError, nearest
+from cmcr.files import locked, refuse_linked_folders, remove_left_behind
 from cmcr.index import Blocks, ExactIndex, Index, IndexInfo, build_index, index_path, load_index, save_index
 from cmcr.inputs import Inputs, Item, Up, item_from_query, read_items, turned
 from cmcr.manifest import MANIFEST
@@ -209,12 +210,21 @@ def _gallery(space: ConnectedSpace, memory: Memory, modality: Modality) -> Block
 def make_index(
     space: ConnectedSpace, memory: Memory, modality: Modality, kind: str, seed: int = 0
 ) -> tuple[Path, IndexInfo]:
-    """Build an index of a memory's modality, as it lies in the space, and keep it beside the memory."""
+    """Build an index of a memory's modality, as it lies in the space, and keep it beside the memory.
+
+    Raises:
+        ArtifactError: the memory does not belong to the space, another run makes an index of it, or a link is in the
+            way.
+        InputError: an unknown kind, or the memory lacks the modality.
+    """
     space.check_memory(memory, modality)
+    refuse_linked_folders(memory.path)
     path = index_path(memory.path, space.fingerprint, modality, kind)
-    built = build_index(kind, _gallery(space, memory, modality), seed)
-    fingerprints = {"memory": memory.fingerprint(modality), "space": space.fingerprint}
-    return path, save_index(built, path, modality=modality, **fingerprints)
+    with locked(path.parent):
+        remove_left_behind(path.parent)
+        built = build_index(kind, _gallery(space, memory, modality), seed)
+        fingerprints = {"memory": memory.fingerprint(modality), "space": space.fingerprint}
+        return path, save_index(built, path, modality=modality, **fingerprints)
 
 
 def open_index(

@@ -16,7 +16,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from cmcr.errors import ArtifactError, InputError, nearest
-from cmcr.files import write_atomic, write_json
+from cmcr.files import left_behind, write_atomic, write_json
 from cmcr.memory import Memory
 from cmcr.modality import Modality
 from cmcr.projector import OfModality, Projector, ProjectorConfig
@@ -189,6 +189,9 @@ class ConnectedSpace:
     def save(self, path: str | Path) -> None:
         """Write config.json, model.safetensors and the card README.md into the folder ``path``."""
         folder, weights = Path(path), self._weights()
+        for left in left_behind(folder):
+            if left.name.startswith((".config.json.", ".model.safetensors.", ".README.md.")):
+                left.unlink(missing_ok=True)
         write_atomic(folder / "model.safetensors", weights)
         config = {
             "format": FORMAT,

@@ -88,6 +88,8 @@ class Plan:
             return None
         except ValueError as error:
             raise ArtifactError(f"{path}: damaged ({error}); delete {memory / STAGED} and start again") from None
+        except OSError as error:
+            raise ArtifactError(f"{path}: {error.strerror}; delete {memory / STAGED} and start again") from None
 
     def write(self, memory: Path) -> None:
         """Make it the plan of the memory in the folder ``memory``."""
