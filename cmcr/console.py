@@ -1,4 +1,8 @@
-"""How cmcr talks: data on stdout, everything else on stderr, bars and tables only on a terminal."""
+"""How cmcr talks: data on stdout, everything else on stderr, bars and tables only on a terminal.
+
+Whatever is shown passes ``printable`` here: ids, captions, paths and errors may be a stranger's. Only the documents of
+``show_json`` hold every character, the unfit ones as escapes.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cmcr import process
 from cmcr.hooks import silent
+from cmcr.printable import escaped, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,9 +29,9 @@ def _stderr() -> Console:
 
 
 def say(text: str) -> None:
-    """Tell the user something on stderr, word for word (no markup is read from it)."""
+    """Tell the user something on one line of stderr, word for word (no markup is read from it)."""
     try:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(printable(text) + "\n")
     except (OSError, ValueError):  # nobody can be told: no reason to stop
         process.drop(sys.stderr)
 
@@ -47,30 +52,36 @@ def progress(label: str) -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield silent
         return
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[note]}", markup=False), console=_stderr(), transient=True) as bar:
-        task = bar.add_task(label, total=None, note="")
+        task = bar.add_task(escape(printable(label)), total=None, note="")
 
         def update(done: int, total: int, note: str = "") -> None:
-            bar.update(task, completed=done, total=total, note=note)
+            bar.update(task, completed=done, total=total, note=printable(note))
 
         yield update
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Print a table on a terminal, tab-separated lines with a header elsewhere."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    """Print a table on a terminal, tab-separated lines with a header elsewhere.
+
+    Both are for reading, and the lines often end on a terminal too (``| head``): an id with a character that is unfit
+    to be shown is exact in ``show_json`` only.
+    """
+    heads, *cells = [[printable(str(cell)) for cell in row] for row in (columns, *rows)]
     if not sys.stdout.isatty():
-        lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in [list(columns), *cells]]
+        lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in (heads, *cells)]
         write("\n".join(lines) + "\n")
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(*map(escape, heads), title=None if title is None else Text(printable(title)), title_justify="left")
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     Console(highlight=False).print(table)
@@ -79,7 +90,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: 
 def show_json(value: Any) -> None:
     """Print one JSON document on stdout; a stream that is not Unicode gets JSON's own escapes."""
     narrow = not (sys.stdout.encoding or "").lower().startswith("utf")
-    write(json.dumps(value, indent=2, ensure_ascii=narrow) + "\n")
+    write(escaped(json.dumps(value, indent=2, ensure_ascii=narrow)) + "\n")
 
 
 def write(text: str) -> None:

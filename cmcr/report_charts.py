@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
+from cmcr.printable import printable
+
 if TYPE_CHECKING:
     import jinja2
     from PIL.Image import Image
@@ -30,12 +32,22 @@ def _environment() -> jinja2.Environment:
 
     loader = jinja2.PackageLoader("cmcr")
     return jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=loader,
+        autoescape=True,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
 
 
+def _shown(value: object) -> object:
+    """Return what stands on a page for a value: of a text that may be anybody's, what is fit to be shown."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def render(template: str, **values: object) -> Markup:
-    """Fill one of the package's templates; every value is escaped unless it is markup already."""
+    """Fill one of the package's templates; a value is made printable and escaped unless it is markup already."""
     return Markup(_environment().get_template(template).render(**values))  # noqa: S704 - autoescape is on
 
 

@@ -5,20 +5,48 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from cmcr import console, process
 from cmcr.cli import connect, demo, embed, encoders, evaluate, heads, map, retrieve, score
 from cmcr.errors import CmcrError, InputError
+from cmcr.printable import printable
 from cmcr.reading import why
 
 TRACEBACK = "CMCR_TRACEBACK"
 """The environment variable that lets an unforeseen error show where it arose."""
 
+
+class _Commands(TyperGroup):
+    """The commands; what an argument says is made printable before a complaint about it quotes it."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _printable_complaints():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, *args: Any) -> Any:
+        with _printable_complaints():
+            return super().invoke(*args)
+
+
+@contextmanager
+def _printable_complaints() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(getattr(error, "message", None), str):  # of Typer's parser: it shows them itself
+            error.message = printable(error.message)  # type: ignore[attr-defined]
+        raise
+
+
 app = typer.Typer(
     name="cmcr",
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -24,14 +24,17 @@ def demo(
     console.say(f"== Write unpaired files of the tiny world into {out}")
     write_world(out, seed)
     for title, steps in commands(out):
-        console.say(f"\n== {title}")
+        console.say("")
+        console.say(f"== {title}")
         for step in steps:
-            console.say(f"\n$ cmcr {shlex.join(step)}")
+            console.say("")
+            console.say(f"$ cmcr {shlex.join(step)}")
             code = call(step)
             if code:
                 raise typer.Exit(code)
     target = write_page(out)
-    console.say(f"\nDone in {time.perf_counter() - start:.0f} s. Open {target} in a browser, then try your own:")
+    console.say("")
+    console.say(f"Done in {time.perf_counter() - start:.0f} s. Open {target} in a browser, then try your own:")
     spaces, memories = out / "spaces", out / "mem"
     console.say(
         f"  cmcr retrieve {spaces}/3d-language 'three large red drums' --in {memories}/ulip --modality point_cloud -k 5"

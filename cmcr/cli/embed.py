@@ -151,7 +151,7 @@ def info(
     if as_json:
         console.show_json({"memory": str(path), "problems": problems})
     elif problems:
-        console.show_table(["problem"], [[_plain(problem)] for problem in problems])
+        console.show_table(["problem"], [[problem] for problem in problems])
     if problems:
         console.say(f"{path}: {len(problems)} problems")
         raise typer.Exit(1)
@@ -291,7 +291,7 @@ def _tell(report: EmbedReport, output: Path) -> None:
         console.say(f"  left aside for their suffix: {seen}")
     for reason, count in report.reasons()[:3]:
         example = next(skip.source for skip in report.skipped if skip.reason == reason)
-        console.say(f"  skipped {count}: {_plain(reason)} ({_plain(example)})")
+        console.say(f"  skipped {count}: {reason} ({example})")
     if report.skipped:
         console.say(f"  all of them: {output / 'skipped.jsonl'}; --retry-skipped tries again")
 
@@ -349,7 +349,7 @@ def _space_rows(config: dict[str, Any]) -> Iterator[list[str]]:
     for encoder in config.get("encoders", []):
         shape = encoder["projector"]
         about = f"{_cell(encoder['modalities'])}; {shape['in_dim']} -> {shape['out_dim']}, {shape['kind']}"
-        yield [f"encoder {_plain(encoder['name'])}", f"{about}; {encoder['fingerprint'][:12]}"]
+        yield [f"encoder {encoder['name']}", f"{about}; {encoder['fingerprint'][:12]}"]
     for group in ("metrics", "recipe"):
         yield from ([f"{group}.{name}", _cell(value)] for name, value in config.get(group, {}).items())
 
@@ -364,9 +364,4 @@ def _show(values: dict[str, Any], as_json: bool) -> None:
 def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_cell(each)}" for key, each in value.items()) or "none"
-    return _plain(", ".join(map(_cell, value)) if isinstance(value, list) else str(value))
-
-
-def _plain(text: str) -> str:
-    """Return text of unknown origin without the control characters that a terminal would obey."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return ", ".join(map(_cell, value)) if isinstance(value, list) else str(value)
