@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cmcr import lean_mlp
 from cmcr.errors import ArtifactError
+from cmcr.modality import Modality
 
 Kind = Literal["mlp", "half-mlp", "linear", "identity", "route"]
 Init = Literal["default", "xavier", "identity"]
@@ -47,6 +48,24 @@ class ProjectorConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the config as JSON-ready values."""
         return asdict(self)
+
+    def check(self) -> None:
+        """Check what types do not tell.
+
+        Raises:
+            ValueError: a size, temperature or name that no projector of this kind has.
+        """
+        sizes = ["in_dim", "out_dim", *({"mlp": ["hidden"], "route": ["anchors"]}.get(self.kind, []))]
+        small = next((name for name in sizes if getattr(self, name) < 1), None)
+        _expect(small is None, f"{small} of a {self.kind} is {small and getattr(self, small)}, expected 1 or more")
+        _expect(self.kind != "identity" or self.in_dim == self.out_dim, f"identity of {self.in_dim} -> {self.out_dim}")
+        _expect(self.top_k >= 0 and 0 < self.tau < float("inf"), f"tau {self.tau}, top_k {self.top_k}")
+        _expect(set(self.centered) <= set(Modality), f"centered {self.centered}, expected modalities")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the name, shape and type of each tensor of its projector, as tensors without storage."""
+        with torch.device("meta"):
+            return Projector(self).state_dict()
 
 
 class Route(nn.Module):
@@ -158,6 +177,11 @@ _BODIES: dict[str, Callable[[ProjectorConfig], nn.Module]] = {
     "identity": lambda c: nn.Identity(),
     "route": lambda c: Route(c.anchors, c.in_dim, c.out_dim, c.tau, c.top_k),
 }
+
+
+def _expect(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(what)
 
 
 def _body(config: ProjectorConfig) -> nn.Module:

@@ -5,44 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from cmcr.errors import ArtifactError, InputError, nearest
 from cmcr.files import left_behind, write_atomic, write_json
 from cmcr.memory import Memory
 from cmcr.modality import Modality
-from cmcr.projector import OfModality, Projector, ProjectorConfig
-from cmcr.reading import plainly, read_json, reading
-from cmcr.schema import checked
+from cmcr.projector import OfModality, Projector
+from cmcr.reading import reading
+from cmcr.space_config import FORMAT, VERSION, SpaceEncoder, checked_config, read_config, read_tensors
 
-FORMAT, VERSION = "cmcr-space", 1
+__all__ = ["ConnectedSpace", "SpaceEncoder", "card"]
+
 BLOCK_FLOATS = 1 << 25
 """Floats that one block of a projection may take, whatever the number of anchors a route has."""
-
-
-@dataclass(frozen=True)
-class SpaceEncoder:
-    """An encoder of a connected space: its name, fingerprint, dim, and the modalities the space holds of it.
-
-    The fingerprint is empty where it is not known (imported heads): then the name alone decides.
-    """
-
-    name: str
-    fingerprint: str
-    dim: int
-    modalities: tuple[Modality, ...]
-
-    def is_made_by(self, name: str, fingerprint: str) -> bool:
-        """Tell whether vectors of that encoder are this one's."""
-        return name == self.name and self.fingerprint in ("", fingerprint)
 
 
 class ConnectedSpace:
@@ -217,43 +199,19 @@ class ConnectedSpace:
             ArtifactError: missing, not a space, of another version, or damaged.
         """
         folder = Path(path)
-        config = _read_config(folder)
-        try:
-            data = (folder / "model.safetensors").read_bytes()
-        except OSError as error:
-            raise ArtifactError(f"{folder}/model.safetensors: {error.strerror}; connect anew") from error
+        raw = read_config(folder)
         with reading(folder, "connect anew", what="is damaged or was edited by hand"):
-            if hashlib.sha256(data).hexdigest() != config["model_sha256"]:
-                raise ArtifactError(f"{folder}/model.safetensors is not the file config.json names; connect anew")
-            tensors = load_tensors(data)
+            config = checked_config(raw)
+            tensors = read_tensors(folder / "model.safetensors", config)
             encoders, projectors = {}, {}
-            for number, entry in enumerate(config["encoders"]):
-                encoder: SpaceEncoder = checked(SpaceEncoder, {k: v for k, v in entry.items() if k != "projector"})
-                projector = Projector(checked(ProjectorConfig, entry["projector"], "projector"))
+            for number, entry in enumerate(config.encoders):
                 prefix = f"{number}."
-                state = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-                projector.load_state_dict(state)
-                encoders[encoder.name], projectors[encoder.name] = encoder, projector
-            overlap = Modality(config["overlap"])
-            return cls(encoders, projectors, overlap, config["method"], config["recipe"], config["metrics"])
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ArtifactError(
-            f"{folder}: not a connected space (no config.json); make one with: cmcr connect A B -o {folder}"
-        )
-    try:
-        with plainly():
-            config = read_json(path)
-            found = config.get("format"), config.get("version")
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: not readable as JSON ({error}); connect anew") from error
-    if found != (FORMAT, VERSION):
-        raise ArtifactError(f"{path}: format {found[0]!r} version {found[1]!r}, expected {FORMAT!r} version {VERSION}")
-    result: dict[str, Any] = config
-    return result
+                projector = Projector(entry.projector)
+                projector.load_state_dict(
+                    {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+                )
+                encoders[entry.name], projectors[entry.name] = entry.encoder, projector
+            return cls(encoders, projectors, config.overlap, config.method, config.recipe, config.metrics)
 
 
 def _checked(vectors: np.ndarray, encoder: SpaceEncoder) -> np.ndarray:

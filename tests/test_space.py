@@ -1,7 +1,10 @@
+import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from worlds import DIM_A, DIM_B, rows, space, write
 
@@ -161,3 +164,87 @@ def test_card_states_encoders_numbers_and_recipe(tmp_path):
     assert card.startswith("---\nlibrary_name: cmcr\n")
     assert "| enc-b | text, audio | 16 | mlp |" in card
     assert "| overlap_r1 | 0.5 |" in card and "epochs = 3" in card
+
+
+def edit(folder, change):
+    """Change a space's config, and its tensors with the hash that goes with them."""
+    config = json.loads((folder / "config.json").read_text())
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    change(config, tensors)
+    data = safetensors.torch.save(tensors)
+    (folder / "model.safetensors").write_bytes(data)
+    config["model_sha256"] = hashlib.sha256(data).hexdigest()
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def setting(name, value, of="projector"):
+    def change(config, tensors):
+        entry = config["encoders"][0]
+        {"projector": entry["projector"], "encoder": entry, "config": config}[of][name] = value
+
+    return change
+
+
+def filling(key, value):
+    return lambda config, tensors: tensors[key].fill_(value)
+
+
+def twice(config, tensors):
+    config["encoders"][1]["name"] = config["encoders"][0]["name"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (setting("hidden", 2_000_000), r"0\.body\.0\.weight is \(30, 24\), config.json says \(2000000, 24\)"),
+        (setting("hidden", 20_000_000_000), "GB, more than half of memory"),
+        (setting("hidden", 0), "hidden of a mlp is 0, expected 1 or more"),
+        (setting("hidden", -5), "hidden of a mlp is -5"),
+        (setting("hidden", True), "hidden is True, expected a whole number"),
+        (setting("kind", "perceptron"), "kind is 'perceptron', expected one of mlp"),
+        (setting("kind", "half-mlp"), "not the tensors that config.json asks for"),
+        (setting("kind", "identity"), "identity of 24 -> 20"),
+        (setting("in_dim", 25), "projector of 'enc-a' maps 25 -> 20, expected 24 -> 20"),
+        (setting("tau", 0.0), "tau 0.0"),
+        (setting("tau", float("inf")), "tau inf"),
+        (setting("top_k", -1), "top_k -1"),
+        (setting("centered", ["smell"]), "centered .*smell"),
+        (setting("name", 3, "encoder"), "name is 3, expected text"),
+        (setting("modalities", [], "encoder"), "has no modality"),
+        (setting("modalities", ["text", "text"], "encoder"), "has a modality twice"),
+        (setting("encoders", [], "config"), "it has no encoder"),
+        (setting("overlap", "point_cloud", "config"), "no encoder has point_cloud"),
+        (setting("recipe", [], "config"), "recipe is"),
+        (setting("dim", 21, "config"), "maps 24 -> 20, expected 24 -> 21"),
+        (twice, "two encoders have one name"),
+        (filling("0.body.3.bias", float("nan")), r"0\.body\.3\.bias holds values that are not finite"),
+        (filling("0.body.3.weight", float("inf")), r"0\.body\.3\.weight holds values that are not finite"),
+        (filling("1.body.1.running_var", -1), r"1\.body\.1\.running_var holds negative variances"),
+        (lambda config, tensors: tensors.update(more=torch.zeros(1)), "not the tensors"),
+        (lambda config, tensors: tensors.pop("0.body.0.bias"), "not the tensors"),
+        (lambda config, tensors: tensors.update({"0.body.0.bias": torch.zeros(30, dtype=torch.int32)}), "torch.int32"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused_before_anything_is_made_of_it(tmp_path, change, message, monkeypatch):
+    made().save(tmp_path / "space")
+    edit(tmp_path / "space", change)
+    monkeypatch.setattr(torch.nn.Module, "load_state_dict", None)  # nobody comes so far
+    with pytest.raises(ArtifactError, match=f"damaged or was edited by hand .*{message}") as error:
+        ConnectedSpace.from_pretrained(tmp_path / "space")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_pipe_is_not_waited_for_and_no_size_is_believed(tmp_path, name):
+    made().save(tmp_path / "space")
+    file = tmp_path / "space" / name
+    content = file.read_bytes()
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(ArtifactError, match="not a regular file"):
+        ConnectedSpace.from_pretrained(tmp_path / "space")
+    file.unlink()
+    file.write_bytes(content)
+    os.truncate(file, 1 << 40)  # sparse: it takes no room on disk
+    with pytest.raises(ArtifactError, match=r"more than \d+ bytes"):
+        ConnectedSpace.from_pretrained(tmp_path / "space")

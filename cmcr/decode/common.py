@@ -71,7 +71,7 @@ class Budget:
             self._free.notify_all()
 
 
-def _memory() -> int:
+def memory_bytes() -> int:
     """Return the bytes of memory that this machine, or the container that it is, has."""
     try:
         physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -86,7 +86,7 @@ def _memory() -> int:
 
 def _total() -> int:
     given = os.environ.get("CMCR_DECODE_BYTES", "")
-    return int(given) if given.isdecimal() and int(given) > 0 else _memory() // 4
+    return int(given) if given.isdecimal() and int(given) > 0 else memory_bytes() // 4
 
 
 BUDGET = Budget(_total())
