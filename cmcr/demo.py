@@ -150,7 +150,7 @@ def write_page(folder: Path) -> Path:
         **{f"unpaired {n}": c for n, c in SIZES.items()},
     }
     target = folder / "index.html"
-    write_atomic(target, page("Connected without a single pair", sections, lead, facts).encode())
+    write_text(target, page("Connected without a single pair", sections, lead, facts))
     return target
 
 
