@@ -12,7 +12,7 @@ from cmcr.embed_shard import Embedded, Embedder, Pending
 from cmcr.encoders.base import Encoder
 from cmcr.errors import InputError
 from cmcr.hooks import Progress, silent
-from cmcr.inputs import Inputs, Item
+from cmcr.inputs import SAME_ID, Inputs, Item
 from cmcr.manifest import Skip
 from cmcr.memory import Memory
 from cmcr.memory_writer import MemoryWriter
@@ -36,6 +36,7 @@ class EmbedReport:
         duplicates: Repeated texts that were dropped.
         skipped: What could not be embedded, in this run or before.
         ignored: Files left aside for their suffix, counted by suffix.
+        remarks: What else was seen while listing, e.g. which linked folders were followed.
         rows: Rows of this modality that the memory holds now.
         batch_size: Items a batch at the end; below what was asked for when the device ran out of memory.
         shards: Shards that several processes share; 0 for a run alone.
@@ -49,6 +50,7 @@ class EmbedReport:
     duplicates: int = 0
     skipped: list[Skip] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
     rows: int = 0
     batch_size: int = 0
     shards: int = 0
@@ -57,7 +59,13 @@ class EmbedReport:
     @classmethod
     def begin(cls, inputs: Inputs) -> EmbedReport:
         """Return the report of a run over ``inputs`` that has done nothing yet."""
-        return cls(inputs.modality, len(inputs.items), duplicates=inputs.duplicates, ignored=inputs.ignored)
+        return cls(
+            inputs.modality,
+            len(inputs.items),
+            duplicates=inputs.duplicates,
+            ignored=inputs.ignored,
+            remarks=inputs.remarks,
+        )
 
     def found(self, pending: Pending) -> None:
         """Count what needs no work."""
@@ -69,9 +77,19 @@ class EmbedReport:
         self.embedded += len(embedded.rows)
         self.skipped += embedded.skips
 
+    @property
+    def kept(self) -> int:
+        """Items of the input that have a row in the memory."""
+        return self.embedded + self.already
+
     def reasons(self) -> list[tuple[str, int]]:
-        """Return the reasons of the skips, the most frequent first."""
-        return Counter(skip.reason for skip in self.skipped).most_common()
+        """Return the reasons of the skips, the most frequent first; those that name another file count as one."""
+        return Counter(kind_of(skip.reason) for skip in self.skipped).most_common()
+
+
+def kind_of(reason: str) -> str:
+    """Return a reason without what differs from item to item."""
+    return f"{SAME_ID} another" if reason.startswith(SAME_ID) else reason
 
 
 def embed(

@@ -10,7 +10,7 @@ import os
 import pickle
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ class _Maker:
             made = error if isinstance(error, CmcrError | OSError) else CmcrError(f"an actor of Ray: {error!r}")
         return {"made": [pickle.dumps(made)]}
 
-    def _make(self, number: int, items: list[Item], changed: frozenset[str]) -> tuple[int, list[Skip]]:
+    def _make(self, number: int, items: list[Item], changed: Mapping[str, str]) -> tuple[int, list[Skip]]:
         plan = self._stage.plan
         with (self._stage.path / STAGED / f"{self._run}-{number}.tries").open("ab") as tries:
             if tries.tell() == _TRIES:

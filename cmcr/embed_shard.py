@@ -11,10 +11,11 @@ import itertools
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -23,7 +24,8 @@ from cmcr.decode.common import decoding
 from cmcr.devices import out_of_memory
 from cmcr.encoders.base import Encoder
 from cmcr.errors import CmcrError, ItemError
-from cmcr.inputs import Item
+from cmcr.ids import readable
+from cmcr.inputs import SAME_ID, Item
 from cmcr.manifest import EncoderInfo, Row, Skip
 from cmcr.memory import CHANGED, Memory
 from cmcr.memory_writer import Packed, pack, relative_to_memory
@@ -39,13 +41,13 @@ class Pending:
 
     Attributes:
         items: Those with work left, in their order.
-        changed: Ids among them that have a row whose content was another.
+        changed: Of the ids among them that have a row whose content was another: that row's source.
         already: How many have their row.
         skipped: What was skipped before and is as it was.
     """
 
     items: list[Item]
-    changed: frozenset[str]
+    changed: Mapping[str, str]
     already: int
     skipped: list[Skip]
 
@@ -131,21 +133,25 @@ class Embedder:
         verdicts = self._ahead(verdict, (item for item in items if item.id in seen))
         found = [(item, next(verdicts) if item.id in seen else None) for item in items]
         left = [item for item, known in found if known is None]
+        changed = {item.id for item in left if item.id in hashes}
         return Pending(
             left,
-            frozenset(item.id for item in left if item.id in hashes),
+            memory.sources(self.modality, changed) if changed else {},
             sum(known is True for _, known in found),
             [known for _, known in found if isinstance(known, Skip)],
         )
 
     def shard(
-        self, items: Sequence[Item], changed: Collection[str] = (), told: Callable[[int, int], None] | None = None
+        self,
+        items: Sequence[Item],
+        changed: Mapping[str, str] = MappingProxyType({}),
+        told: Callable[[int, int], None] | None = None,
     ) -> Embedded:
         """Embed ``items``.
 
         Args:
             items: The shard's.
-            changed: Ids that keep an older row.
+            changed: The ids that keep an older row, with that row's source.
             told: Called after every batch with the rows and skips so far.
 
         Raises:
@@ -173,22 +179,30 @@ class Embedder:
             return item.source
         folder = item.path.parent
         if folder not in self._folders:
-            self._folders[folder] = relative_to_memory(folder, self.path)
-        return f"{self._folders[folder]}/{item.path.name}{item.source.removeprefix(item.path.as_posix())}"
+            self._folders[folder] = _relative(folder, self.path)
+        member = item.source.removeprefix(readable(item.path.as_posix()))
+        return f"{self._folders[folder]}/{readable(item.path.name)}{member}"
 
-    def _decode(self, item: Item, changed: Collection[str]) -> _Decoded:
+    def _decode(self, item: Item, changed: Mapping[str, str]) -> _Decoded:
         decoded = _Decoded(item)
         try:
             data = item.read()
             decoded.hash = _digest(item, data)
             if item.id in changed:
-                raise ItemError(CHANGED)
+                raise ItemError(self._changed(item, changed[item.id]))
             decoded.text = data.decode() or None if self.modality is Modality.TEXT else None
             with decoding():
                 decoded.prepared = self._encoder.prepare(item, data)
         except Exception as error:  # a decoder may raise anything on bad bytes; one item must not stop the others
             decoded.reason = _reason(error)
         return decoded
+
+    def _changed(self, item: Item, before: str) -> str:
+        """Return why an item whose id has a row of other content is left out."""
+        if self.source(item) != before:
+            return f"{SAME_ID} {before}, which is in the memory: give --id-prefix"
+        # The source of a line names its list without the folder, so another list cannot be told from a changed one.
+        return CHANGED if item.path is not None else f"{CHANGED}, or of another list: then give --id-prefix"
 
     def _encode(self, good: list[_Decoded]) -> np.ndarray:
         """Return the vectors of the items that got a usable one; note the reason on the others."""
@@ -249,6 +263,13 @@ def _quick_switches() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(before)
+
+
+def _relative(folder: Path, memory: Path) -> str:
+    try:
+        return readable(relative_to_memory(folder, memory))
+    except ValueError:  # a manifest may name what cannot be a path; reading the item says so
+        return readable(folder.as_posix())
 
 
 def _skip_key(skip: Skip) -> tuple[str, str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import itertools
 import os
 import stat
 import sys
@@ -14,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from cmcr import folders
 from cmcr.errors import InputError, ItemError
+from cmcr.ids import joining_form, readable
 from cmcr.modality import Modality, of_suffix
 from cmcr.tables import TABLES, Record, decode, read_table
 from cmcr.webdataset import index_tar
@@ -23,6 +23,8 @@ MAX_ITEM_BYTES = 1 << 30
 """A single item above 1 GiB is refused: no modality here needs it, and reading it would take the machine down."""
 MAX_TEXT = 100_000
 """A single text above this many characters is refused: it is a file given as a line by mistake."""
+SAME_ID = "has the same id as"
+"""Begins the reason of an item whose id another one has; that one's source follows."""
 
 Up = Literal["y", "z"]
 
@@ -90,12 +92,14 @@ class Inputs:
         items: With unique ids, except items with a ``problem``.
         duplicates: Texts dropped because the same text came before.
         ignored: Files left aside for their suffix, counted by suffix.
+        remarks: What else the user is to know: which linked folders were followed, which links lead nowhere.
     """
 
     modality: Modality
     items: list[Item]
     duplicates: int = 0
     ignored: dict[str, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +160,20 @@ def _list_items(source: str, modality: Modality | None, allowed: Sequence[Modali
             raise InputError(f"'-' reads lines of text; this needs text, not {modality or ' or '.join(allowed)}")
         return _text_lines(sys.stdin.buffer.read(), "stdin")
     if path.is_dir():
-        return _choose(source, _folder_files(path), modality, allowed)
+        below = folders.walk(path)
+        return _choose(source, _plain_files(below, path), modality, allowed, below.remarks())
     if not path.exists():
-        return _choose(source, _glob_files(source), modality, allowed)
+        matched = folders.match(source)
+        return _choose(source, _glob_files(source, matched), modality, allowed, matched.remarks())
+    if not path.is_file():
+        raise InputError(f"{source}: a pipe, socket or device; expected a file or a folder (- reads lines from stdin)")
     suffix = path.suffix.lower()
     if suffix in TABLES:
         return _manifest_items(path, modality, allowed)
     if suffix == ".txt" and textual:
         return _text_lines(path.read_bytes(), source)
     packed = suffix == ".tar" or PurePosixPath(path.stem).suffix == ".tar" or suffix == ".tgz"
-    files = list(_tar_files(path)) if packed else _plain_files([path], path.parent)
+    files = list(_tar_files(path)) if packed else _plain_files(folders.Found([path]), path.parent)
     return _choose(source, files, modality, allowed)
 
 
@@ -188,7 +196,7 @@ def item_from_query(text_or_path: str, allowed: Sequence[Modality]) -> Item:
             f"query {text_or_path[:80]!r} is {modality or 'of unknown kind'}; expected {' or '.join(allowed)}"
         )
     if exists:
-        return Item(path.stem, modality, path.as_posix(), path=path)
+        return Item(readable(path.stem), modality, readable(path.as_posix()), path=path)
     item = text_item(text_or_path, "query")
     if item.problem:
         raise InputError(f"query: {item.problem}; expected a text or a file of {' or '.join(allowed)}")
@@ -202,7 +210,7 @@ def text_item(line: str, source: str, given: str | None = None) -> Item:
         problem = "empty text"
     elif len(text) > MAX_TEXT:
         problem = f"{len(text)} characters; at most {MAX_TEXT} are read"
-    elif not _is_unicode(text):
+    elif readable(text) != text:
         problem = "not valid Unicode"
     digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
     return Item(given or f"t-{digest[:16]}", Modality.TEXT, source, text=None if problem else text, problem=problem)
@@ -213,15 +221,21 @@ def unique_items(modality: Modality, items: Iterable[Item], ignored: dict[str, i
     kept: list[Item] = []
     first: dict[str, Item] = {}
     duplicates = 0
-    for item in items:
+    for item in map(_utf8, items):
         before = item if item.problem else first.setdefault(item.id, item)
         if before is item:
             kept.append(item)
         elif item.text is not None and item.text == before.text:
             duplicates += 1
         else:
-            kept.append(replace(item, problem=f"has the same id as {before.source}"))
+            kept.append(replace(item, problem=f"{SAME_ID} {before.source}"))
     return Inputs(modality, kept, duplicates, ignored or {})
+
+
+def _utf8(item: Item) -> Item:
+    """Return an item whose id and source can be stored, whatever bytes the names it was made from held."""
+    name, source = readable(item.id), readable(item.source)
+    return item if (name, source) == (item.id, item.source) else replace(item, id=name, source=source)
 
 
 def _read_part(path: Path, offset: int, size: int | None) -> bytes:
@@ -236,7 +250,7 @@ def _read_part(path: Path, offset: int, size: int | None) -> bytes:
             file.seek(offset)
             data = file.read(size)
     except (OSError, ValueError) as error:
-        raise ItemError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise ItemError(f"cannot be read: {getattr(error, 'strerror', None) or error}{_namesake(path)}") from error
     if len(data) < size:
         raise ItemError(f"truncated: {len(data)} of {size} bytes")
     return data
@@ -254,48 +268,54 @@ def _checked_text(data: bytes) -> bytes:
     return text.encode()
 
 
-def _folder_files(folder: Path) -> list[_File]:
-    def stop(error: OSError) -> None:
-        raise error
+def _namesake(path: Path) -> str:
+    """Return that a missing file lies there under the same name, its letters composed otherwise or blanks around it."""
+    try:
+        names = [] if os.path.lexists(path) else os.listdir(path.parent)  # noqa: PTH208 - lexists asks of the link itself
+    except (OSError, ValueError):
+        return ""
+    same = next((name for name in names if joining_form(name) == joining_form(path.name)), None)
+    return f"; there is {same!a}, the same name in other Unicode letters or with other blanks" if same else ""
 
-    found: list[Path] = []
-    for parent, folders, names in os.walk(folder, onerror=stop):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return _plain_files(found, folder)
 
-
-def _glob_files(pattern: str) -> list[_File]:
-    paths = [Path(name) for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - takes a whole pattern
-    paths = sorted(path for path in paths if path.is_file())
+def _glob_files(pattern: str, found: folders.Found) -> list[_File]:
+    paths = sorted(found.files)
     if not paths:
         raise InputError(f"{pattern}: no such file or folder, nor a pattern that a file matches; check the path")
     if all(path.suffix.lower() == ".tar" for path in paths):
         return [file for path in paths for file in _tar_files(path)]
-    plain = itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts[:-1])
-    return _plain_files(paths, Path(*plain))
+    return _plain_files(found, folders.fixed_part(pattern))
 
 
-def _plain_files(paths: Iterable[Path], folder: Path) -> list[_File]:
+def _plain_files(found: folders.Found, folder: Path) -> list[_File]:
     files = []
-    for path in paths:
+    for path in found.files:
         name = path.relative_to(folder).as_posix()
         key, source = PurePosixPath(name).with_suffix("").as_posix(), path.as_posix()
-        problem = None if _is_unicode(name) else "its name is not UTF-8"
-        files.append(_File(_readable(name), _readable(key), _readable(source), path, problem=problem))
-    return sorted((file for file in files if file.path.is_file()), key=lambda file: file.name)
+        files.append(_File(readable(name), readable(key), readable(source), path))
+    unread = [
+        _File("", f"{path.relative_to(folder).as_posix()}/", f"{path.as_posix()}/", path, problem=f"not read: {reason}")
+        for path, reason in sorted(found.unread)
+    ]
+    return sorted(files, key=lambda file: file.name) + unread
 
 
 def _tar_files(path: Path) -> Iterator[_File]:
     for member in index_tar(path):
-        problem = member.problem or (None if _is_unicode(member.name) else "its name is not UTF-8")
-        source = _readable(f"{path.as_posix()}!{member.name}")
-        yield _File(_readable(member.name), _readable(member.key), source, path, member.offset, member.size, problem)
+        source = readable(f"{path.as_posix()}!{member.name}")
+        name, key = readable(member.name), readable(member.key)
+        yield _File(name, key, source, path, member.offset, member.size, member.problem)
 
 
-def _choose(source: str, files: list[_File], modality: Modality | None, allowed: Sequence[Modality]) -> Inputs:
+def _choose(
+    source: str,
+    files: list[_File],
+    modality: Modality | None,
+    allowed: Sequence[Modality],
+    remarks: tuple[str, ...] = (),
+) -> Inputs:
     """Take the files of one modality: the one given, or the only one of ``allowed`` that is there."""
-    seen = Counter(file.suffix for file in files)
+    seen = Counter(file.suffix for file in files if file.suffix or not file.problem)
     counts = {kind: sum(seen[suffix] for suffix in kind.suffixes) for kind in ([modality] if modality else allowed)}
     present = [kind for kind, count in counts.items() if count]
     wanted: frozenset[str] = frozenset().union(*(kind.suffixes for kind in present))
@@ -303,14 +323,21 @@ def _choose(source: str, files: list[_File], modality: Modality | None, allowed:
         present, wanted = [modality], frozenset({".txt"})  # ModelNet40's own files; only when said, for .txt is text
     if not present:
         looked = " ".join(sorted(suffix for kind in counts for suffix in kind.suffixes))
-        raise InputError(f"{source}: no usable files; looked for {looked}; saw {_counted(seen) or 'no file at all'}")
+        more = "".join(f"; {each}" for each in (*remarks, *_first_problem(files)))
+        raise InputError(
+            f"{source}: no usable files; looked for {looked}; saw {_counted(seen) or 'no file at all'}{more}"
+        )
     if len(present) > 1:
         found = " and ".join(f"{counts[kind]} {kind}" for kind in present)
         raise InputError(f"{source}: holds {found} files; choose one with --modality {present[0]}")
     # A problem without a suffix stands for files whose names are unknown.
     chosen = [file for file in files if file.suffix in wanted or (file.problem and not file.suffix)]
     ignored = {suffix or "none": count for suffix, count in sorted(seen.items()) if suffix not in wanted}
-    return unique_items(present[0], (file.item(present[0]) for file in chosen), ignored)
+    return replace(unique_items(present[0], (file.item(present[0]) for file in chosen), ignored), remarks=remarks)
+
+
+def _first_problem(files: list[_File]) -> list[str]:
+    return [f"{file.source}: {file.problem}" for file in files if file.problem and not file.suffix][:1]
 
 
 def _text_lines(data: bytes, name: str) -> Inputs:
@@ -343,24 +370,15 @@ def _record_item(record: Record, modality: Modality, manifest: Path) -> Item:
     own = next((record.values[name] for name in _COLUMNS[modality] if name in record.values), None)
     path = next((record.values[name] for name in _PATH_COLUMNS if name in record.values), None)
     if modality is Modality.TEXT and own is not None:
-        item = text_item(own, source, _readable(given) if given else None)
+        item = text_item(own, source, readable(given) if given else None)
         return replace(item, problem=record.problem) if record.problem else item
     name = own or path
     if name is None or record.problem:
         return Item(given or source, modality, source, problem=record.problem or f"no {modality} in this record")
     key = PurePosixPath(name).with_suffix("").as_posix() if PurePosixPath(name).name else name
     where = manifest.parent / name
-    return Item(_readable(given or key), modality, _readable(where.as_posix()), path=where)
+    return Item(readable(given or key), modality, readable(where.as_posix()), path=where)
 
 
 def _counted(seen: Counter[str]) -> str:
     return ", ".join(f"{suffix or 'no suffix'} ({count})" for suffix, count in seen.most_common(8))
-
-
-def _is_unicode(name: str) -> bool:
-    return _readable(name) == name
-
-
-def _readable(name: str) -> str:
-    """Return ``name`` with undecodable bytes escaped: ids and sources are stored as UTF-8."""
-    return name.encode("utf-8", "backslashreplace").decode()

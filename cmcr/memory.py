@@ -29,7 +29,7 @@ from cmcr.schema import checked
 __all__ = ["CHANGED", "EncoderInfo", "Memory", "Row", "Skip"]
 
 CHANGED = "changed since it was embedded"
-"""Reason of the skip that keeps an old row: its file has other content now."""
+"""Begins the reason of the skip that keeps an old row: its file has other content now."""
 
 _NORM_TOLERANCE = {"float16": 2e-3, "float32": 1e-4}
 _HALF = re.compile("[\ud800-\udfff]")  # half a character, which nothing can store
@@ -175,10 +175,12 @@ class Memory:
         """Return what could not be embedded and still is not: the last word on each item, in the order written."""
         last = {(skip.modality, skip.id, skip.source): skip for skip in self.skip_records()}
         asked = {m: {skip.id for skip in last.values() if skip.modality is m} for m in self.modalities} if last else {}
-        held = {modality: self._sources(modality, ids) for modality, ids in asked.items()}
-        return [s for s in last.values() if s.reason == CHANGED or held.get(s.modality, {}).get(s.id) != s.source]
+        held = {modality: self.sources(modality, ids) for modality, ids in asked.items()}
+        return [
+            s for s in last.values() if s.reason.startswith(CHANGED) or held.get(s.modality, {}).get(s.id) != s.source
+        ]
 
-    def _sources(self, modality: Modality, ids: set[str]) -> dict[str, str]:
+    def sources(self, modality: Modality, ids: set[str]) -> dict[str, str]:
         """Return where the rows of ``ids`` came from; other lines are not parsed, for there may be millions."""
         wanted = {b'{"id": ' + json.dumps(each, ensure_ascii=False).encode() for each in ids}
         found: dict[str, str] = {}

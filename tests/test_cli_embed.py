@@ -56,6 +56,95 @@ def test_embed_tells_what_it_did_and_what_comes_next(cmcr, write_files):
     assert code == 0 and "2 text embedded, 1 repeated; it holds 2" in err and "next: cmcr connect mem/clip" in err
 
 
+def test_equal_names_in_two_folders_are_told_apart(cmcr, write_files):
+    write_files("A", "image", 2)
+    write_files("B", "image", 3, start=1)
+    os.replace("B/003.png", "B/001.png")
+    assert cmcr("embed", "A", "-e", "fake-clip", "-o", "mem")[0] == 0
+    reason = "has the same id as ../A/001.png, which is in the memory: give --id-prefix"
+    for more in ((), (), ("--retry-skipped",)):
+        code, _, err = cmcr("embed", "B", "-e", "fake-clip", "-o", "mem", *more)
+        assert code == 0 and f"skipped 1: {reason} (../B/001.png)" in err and "changed" not in err
+    assert [skip.reason for skip in Memory.open("mem").skipped()] == [reason]
+    assert "2 image embedded; it holds 5" in cmcr("embed", "B", "-e", "fake-clip", "-o", "mem", "--id-prefix", "B")[2]
+    assert Memory.open("mem").ids(Modality.IMAGE) == ["000", "001", "002", "B/001", "B/002"]
+    cmcr("embed", "A", "B", "-e", "fake-clip", "-o", "both")
+    assert Memory.open("both").ids(Modality.IMAGE) == ["A/000", "A/001", "B/001", "B/002"]
+    os.rename("A", "moved")
+    assert "0 image embedded, 2 already there" in cmcr("embed", "moved", "-e", "fake-clip", "-o", "mem")[2]
+    os.replace("B/002.png", "moved/001.png")
+    os.rename("moved", "A")
+    assert "skipped 1: changed since it was embedded (" in cmcr("embed", "A", "-e", "fake-clip", "-o", "mem")[2]
+
+
+def test_an_id_of_two_texts_says_both_that_it_may_mean(cmcr):
+    for folder, text in (("A", "a dog"), ("B", "a cat")):
+        os.mkdir(folder)
+        with open(f"{folder}/captions.jsonl", "w") as file:
+            file.write(json.dumps({"id": "1", "text": text}) + "\n")
+    cmcr("embed", "A/captions.jsonl", "-e", "fake-clip", "-o", "mem")
+    for _ in range(2):
+        code, _, err = cmcr("embed", "B/captions.jsonl", "-e", "fake-clip", "-o", "mem")
+        assert code == 1 and "changed since it was embedded, or of another list: then give --id-prefix (captions" in err
+        assert len(Memory.open("mem").skipped()) == 1
+
+
+def test_files_of_one_key_are_counted_together_and_named(cmcr, write_files):
+    for number in range(4):
+        photos = write_files("photos", "image", 4)
+        (photos / f"00{number}.jpg").write_bytes((photos / f"00{number}.png").read_bytes())
+    err = cmcr("embed", "photos", "-e", "fake-clip", "-o", "mem")[2]
+    assert "skipped 4: has the same id as photos/000.jpg (../photos/000.png)" in err
+
+
+def test_nothing_kept_is_an_error_and_nothing_new_is_none(cmcr, write_files):
+    photos = write_files("photos", "image", 2)
+    for path in photos.iterdir():
+        path.rename(path.with_suffix(".keep"))
+        path.write_bytes(b"no picture")
+    command = ("embed", "photos", "-e", "fake-clip", "-o", "mem")
+    for _ in range(2):
+        code, _, err = cmcr(*command)
+        assert code == 1 and "next:" not in err
+        assert err.endswith("error: mem: nothing was embedded: all 2 items were skipped; mend them and run it again\n")
+    code, out, _ = cmcr(*command, "--json")
+    assert code == 1 and json.loads(out)["added"][0]["rows"] == 0
+    for path in photos.glob("*.keep"):
+        path.rename(path.with_suffix(".png"))
+    assert cmcr(*command)[0] == 0
+    code, _, err = cmcr(*command)
+    assert code == 0 and "0 image embedded, 2 already there" in err
+
+
+def test_names_of_any_bytes_from_the_input_to_the_memory(cmcr, write_files, tmp_path):
+    """The folder and its files are no UTF-8; a list names what cannot be a path."""
+    photos = write_files(os.fsdecode(b"phot\xf6s"), "image", 3)
+    (photos / "001.png").rename(photos / os.fsdecode(b"\xe9.png"))
+    (photos / "002.png").write_bytes(b"no picture")
+    (photos / "002.png").rename(photos / os.fsdecode(b"\xe8.png"))
+    code, out, err = cmcr("embed", photos, "-e", "fake-clip", "-o", "mem", "--json")
+    assert code == 0 and "2 image embedded, 1 skipped" in err and json.loads(out)["added"][0]["embedded"] == 2
+    memory = Memory.open("mem")
+    assert memory.ids(Modality.IMAGE) == ["000", r"\xe9"] and memory.verify() == []
+    assert [row.source for row in memory.metadata(Modality.IMAGE)][1] == r"../phot\xf6s/\xe9.png"
+    assert [skip.id for skip in memory.skipped()] == [r"\xe8"]
+    assert "2 already there" in cmcr("embed", photos, "-e", "fake-clip", "-o", "mem")[2]
+    paths = ["\ud800/x.png", "a\0b/x.png", "gone.png"]
+    (tmp_path / "l.jsonl").write_text("".join(json.dumps({"image": path}) + "\n" for path in paths))
+    code, _, err = cmcr("embed", "l.jsonl", "-e", "fake-clip", "-o", "lists")
+    assert code == 1 and "all 3 items were skipped" in err
+
+
+def test_linked_folders_are_followed_and_said(cmcr, write_files):
+    write_files("store", "image", 3)
+    os.mkdir("photos")
+    os.symlink("../store", "photos/linked")
+    code, out, err = cmcr("embed", "photos", "-e", "fake-clip", "-o", "mem", "--json")
+    assert code == 0 and "3 image embedded" in err and "followed linked folders: 1 (photos/linked)" in err
+    assert json.loads(out)["added"][0]["remarks"] == ["followed linked folders: 1 (photos/linked)"]
+    assert Memory.open("mem").ids(Modality.IMAGE) == ["linked/000", "linked/001", "linked/002"]
+
+
 def test_json_and_strict(cmcr, write_files):
     write_files("photos", "image", 3)
     with open("photos/001.png", "wb") as file:
@@ -245,6 +334,7 @@ def test_full_disk_and_read_only_folder_lose_nothing(cmcr, write_files, monkeypa
         ["photos", "-e", "fake-clip"],
         ["--from-vectors", "v.npy", "-o", "mem"],
         ["photos", "--from-vectors", "v.npy", "--encoder-name", "x", "-o", "mem"],
+        ["--from-vectors", "v.npy", "--encoder-name", "x", "-o", "mem", "--id-prefix", "p"],
         ["--from-vectors", "v.npy", "--encoder-name", "x", "-o", "mem"],
         ["photos", "-e", "fake-clip", "-o", "mem", "--batch-size", "0"],
         ["photos", "-e", "fake-clip", "-o", "mem", "--modality", "smell"],

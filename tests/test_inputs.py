@@ -16,6 +16,7 @@ from cmcr import inputs
 from cmcr.errors import InputError, ItemError
 from cmcr.inputs import Item, item_from_query, read_items
 from cmcr.modality import Modality
+from cmcr.roots import read_inputs
 
 IMAGE, TEXT, AUDIO, CLOUD = Modality.IMAGE, Modality.TEXT, Modality.AUDIO, Modality.POINT_CLOUD
 
@@ -193,12 +194,75 @@ def test_truncated_tar_keeps_what_is_whole(tmp_path, cut):
         items[-1].read()
 
 
-def test_names_that_are_not_utf8_are_problems(tmp_path):
-    touch(tmp_path, "fine.jpg")
-    (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
-    bad, good = read_items(str(tmp_path), None, (IMAGE,)).items
-    assert good.id == "fine" and bad.problem == "its name is not UTF-8"
-    json.dumps([bad.id, bad.source], ensure_ascii=False).encode()
+def test_names_that_are_not_utf8_are_read_under_an_escaped_id(tmp_path):
+    touch(tmp_path, "fine.jpg", os.fsdecode(b"caf\xe9.jpg"), os.fsdecode(b"d\xe9r/x.jpg"))
+    items = read_items(str(tmp_path), None, (IMAGE,)).items
+    assert [(item.id, item.read()) for item in items] == [(r"caf\xe9", b"x"), (r"d\xe9r/x", b"x"), ("fine", b"x")]
+    assert items[0].source == rf"{tmp_path}/caf\xe9.jpg"
+    assert ids(read_items(os.fsdecode(bytes(tmp_path) + b"/d\xe9r/*.jpg"), None, (IMAGE,))) == ["x"]
+    tar = make_tar(tmp_path / "x.tar", [(os.fsdecode(b"caf\xe9.jpg"), b"T")])
+    assert [(item.id, item.read()) for item in read_items(tar, None, (IMAGE,)).items] == [(r"caf\xe9", b"T")]
+
+
+def test_surrogates_and_nulls_in_a_manifest_are_escaped_or_refused(tmp_path):
+    touch(tmp_path, os.fsdecode(b"caf\xe9.jpg"))
+    lines = [
+        {"image": "caf\udce9.jpg"},
+        {"image": "\ud800.jpg", "id": "\ud800"},
+        {"image": "a\0/b.jpg"},
+        {"id": "\udfff"},
+    ]
+    (tmp_path / "l.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    items = read_items(f"{tmp_path}/l.jsonl", None, (IMAGE,)).items
+    assert items[0].read() == b"x"
+    assert [item.id for item in items] == [r"caf\xe9", r"\ud800", "a\0/b", r"\udfff"]
+    for item in items[1:]:
+        with pytest.raises(ItemError, match=r"cannot be read|no image in this record"):
+            item.read()
+    for item in items:
+        (item.id + item.source).encode()
+
+
+def test_a_file_of_the_same_name_in_other_letters_is_named(tmp_path):
+    touch(tmp_path, "cafe\u0301.jpg")
+    (tmp_path / "l.csv").write_text("image\ncaf\u00e9.jpg\nother.jpg\n")
+    near, far = read_items(f"{tmp_path}/l.csv", None, (IMAGE,)).items
+    with pytest.raises(
+        ItemError, match=r"No such file or directory; there is 'cafe\\u0301.jpg', the same name in other"
+    ):
+        near.read()
+    with pytest.raises(ItemError, match=r"No such file or directory$"):
+        far.read()
+
+
+def test_of_several_inputs_ids_begin_with_the_folder(tmp_path, monkeypatch):
+    touch(tmp_path, "A/1.jpg", "B/1.jpg", "B/sub/2.jpg", "C/3.jpg", "4.jpg", "other/B/1.jpg")
+    tar = make_tar(tmp_path / "0.tar", [("k.jpg", b"1")])
+    both = read_inputs([f"{tmp_path}/A", f"{tmp_path}/B/"], None, (IMAGE, TEXT))
+    assert [item.id for item in both.items] == ["A/1", "B/1", "B/sub/2"]
+    mixed = [f"{tmp_path}/B", f"{tmp_path}/C/*.jpg", f"{tmp_path}/4.jpg", tar]
+    assert ids(read_inputs(mixed, None, (IMAGE,))) == ["B/1", "B/sub/2", "C/3", "4", "k"]
+    assert ids(read_inputs([f"{tmp_path}/A"], None, (IMAGE,))) == ["1"]
+    assert ids(read_inputs([f"{tmp_path}/A"], None, (IMAGE,), id_prefix="x/")) == ["x/1"]
+    assert ids(read_inputs([f"{tmp_path}/A", f"{tmp_path}/B"], None, (IMAGE,), id_prefix="x"))[0] == "x/A/1"
+    monkeypatch.chdir(tmp_path / "A")
+    assert ids(read_inputs([".", "../C"], None, (IMAGE,))) == ["A/1", "C/3"]
+    with pytest.raises(InputError, match=r"both are named 'B'; embed them one after another, with --id-prefix"):
+        read_inputs([f"{tmp_path}/B", f"{tmp_path}/other/B"], None, (IMAGE,))
+    for prefix in ("", "/", "a\nb"):
+        with pytest.raises(InputError, match="--id-prefix"):
+            read_inputs([f"{tmp_path}/A"], None, (IMAGE,), id_prefix=prefix)
+
+
+def test_several_inputs_are_of_one_modality_and_texts_keep_their_ids(tmp_path):
+    touch(tmp_path, "A/1.jpg")
+    (tmp_path / "a.txt").write_text("a dog\na cat\n")
+    (tmp_path / "b.txt").write_text("a dog\na cow\n")
+    with pytest.raises(InputError, match=r"A holds image and .*a.txt holds text; choose one with --modality image"):
+        read_inputs([f"{tmp_path}/A", f"{tmp_path}/a.txt"], None, (IMAGE, TEXT))
+    found = read_inputs([f"{tmp_path}/a.txt", f"{tmp_path}/b.txt"], None, (IMAGE, TEXT))
+    assert [item.text for item in found.items] == ["a dog", "a cat", "a cow"] and found.duplicates == 1
+    assert ids(found)[:2] == ids(read_items(f"{tmp_path}/a.txt", None, (TEXT,)))
 
 
 def gz(tmp_path):
@@ -234,6 +298,7 @@ FAILURES = [
     (gz, None, "compressed with gzip; .*decompress it first"),
     (written("x.tar", b"hello" * 500), None, "not a tar"),
     (written("y.tar", b""), None, "not a tar"),
+    (lambda folder: os.mkfifo(folder / "p.txt") or folder / "p.txt", None, "p.txt: a pipe, socket or device; expected"),
 ]
 
 

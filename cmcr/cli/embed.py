@@ -30,16 +30,25 @@ _WORK = "How the work is done"
 def embed(
     output: Annotated[Path, typer.Option("--out", "-o", help="The memory: a folder, made or gone on with.")],
     source: Annotated[
-        str | None,
+        list[str] | None,
         typer.Argument(
-            metavar="INPUT",
-            help="Folder, glob, text file (one item a line), JSONL/CSV manifest, webdataset tar; - reads stdin.",
+            metavar="INPUT...",
+            help="Folders, globs, text files (one item a line), JSONL/CSV manifests, webdataset tars; - reads stdin.",
+            show_default=False,
         ),
     ] = None,
     encoder: Annotated[
         str | None, typer.Option("--encoder", "-e", help="tiny-clip, clip, clap, ulip ...; see cmcr encoders.")
     ] = None,
     modality: Annotated[Modality | None, typer.Option(help="Default: seen from the input.")] = None,
+    id_prefix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PREFIX",
+            help="Ids become PREFIX/..., so that equal names of two inputs are told apart. (default: none; of several "
+            "INPUTs, the ids below a folder begin with its name)",
+        ),
+    ] = None,
     dtype: Annotated[
         Literal["float16", "float32"] | None, typer.Option(help="On disk; default: float16, or what the memory has.")
     ] = None,
@@ -97,27 +106,23 @@ def embed(
     """
     options: dict[str, Any] = {"shard_size": shard_size, "dtype": dtype, "retry_skipped": retry_skipped}
     if from_vectors is not None:
-        if source is not None or encoder is not None or encoder_name is None:
+        if source or encoder is not None or encoder_name is None:
             raise typer.BadParameter("--from-vectors needs --encoder-name, and neither INPUT nor --encoder")
+        if id_prefix is not None:
+            raise typer.BadParameter("--id-prefix goes with INPUT; --ids says the ids of vectors")
         if part is not None or workers == "ray":
             raise typer.BadParameter("--from-vectors is done by one process; leave out --part and --workers ray")
         options |= {"encoder_name": encoder_name, "fingerprint": fingerprint}
         reports = _import(from_vectors, ids, sources, output, modality, options)
     else:
-        if source is None or encoder is None:
+        if not source or encoder is None:
             raise typer.BadParameter("give INPUT and --encoder, or --from-vectors and --encoder-name")
         options |= {"batch_size": _batch_size(batch_size)}
         options |= _sharing(workers, ray_actors, part, retry_skipped)
         load = {"device": device, "precision": precision, "weights": weights or ()}
-        reports = [_embed(source, encoder, load, output, modality, up, options)]
-    name = encoder or encoder_name or ""
-    for report in reports:
-        _tell(report, output)
-    _tell_next(reports, output, encoder)
-    if as_json:
-        console.show_json({"memory": str(output), "encoder": name, "added": [_counts(report) for report in reports]})
-    if strict and any(report.skipped for report in reports):
-        raise typer.Exit(1)
+        listing = {"modality": modality, "up": up, "id_prefix": id_prefix}
+        reports = [_embed(source, encoder, load, output, listing, options)]
+    _finish(reports, output, encoder, encoder_name, as_json=as_json, strict=strict)
 
 
 def info(
@@ -190,25 +195,24 @@ def _part(given: str) -> Part:
 
 
 def _embed(
-    source: str,
+    sources: list[str],
     name: str,
     load: dict[str, Any],
     output: Path,
-    modality: Modality | None,
-    up: Literal["y", "z"] | None,
+    listing: dict[str, Any],
     options: dict[str, Any],
 ) -> EmbedReport:
     from cmcr import encoders
     from cmcr.devices import auto_batch_size, choose_device
     from cmcr.embed import embed as run
-    from cmcr.inputs import read_items
+    from cmcr.roots import read_inputs
 
     device = choose_device(load["device"])
     options["batch_size"] = asked = options["batch_size"] or auto_batch_size(device)
     if device == "cuda" and options.get("part") is not None:
         _choose_gpu()
     encoder = encoders.load_encoder(name, **load | {"device": device})
-    inputs = read_items(source, modality, encoder.modalities, up=up)
+    inputs = read_inputs(sources, allowed=encoder.modalities, **listing)
     part: Part | None = options.get("part")
     first = part is None or part.rank == 0  # one bar for all of them
     with console.progress(f"embedding {inputs.modality}") if first else nullcontext(silent) as progress:
@@ -262,6 +266,35 @@ def _import(
         return [import_vectors(vectors, ids, output, modality=modality, sources=sources, progress=progress, **options)]
 
 
+def _finish(
+    reports: list[EmbedReport],
+    output: Path,
+    encoder: str | None,
+    encoder_name: str | None,
+    *,
+    as_json: bool,
+    strict: bool,
+) -> None:
+    """Tell what was done.
+
+    Raises:
+        typer.Exit: 1 when nothing of the input is in the memory, or with ``strict`` when an item was skipped.
+    """
+    for report in reports:
+        _tell(report, output)
+    kept = any(report.kept or report.missing for report in reports)
+    if kept:
+        _tell_next(reports, output, encoder)
+    if as_json:
+        name, added = encoder or encoder_name or "", [_counts(report) for report in reports]
+        console.show_json({"memory": str(output), "encoder": name, "added": added})
+    skipped = sum(len(report.skipped) for report in reports)
+    if not kept:
+        console.fail(f"{output}: nothing was embedded: all {skipped} items were skipped; mend them and run it again")
+    if not kept or (strict and skipped):
+        raise typer.Exit(1)
+
+
 def _counts(report: EmbedReport) -> dict[str, Any]:
     return {
         "modality": str(report.modality),
@@ -273,10 +306,14 @@ def _counts(report: EmbedReport) -> dict[str, Any]:
         "skipped": len(report.skipped),
         "reasons": dict(report.reasons()),
         "rows": report.rows,
-    } | ({"shards": report.shards, "missing": report.missing} if report.shards else {})
+        **({"remarks": list(report.remarks)} if report.remarks else {}),
+        **({"shards": report.shards, "missing": report.missing} if report.shards else {}),
+    }
 
 
 def _tell(report: EmbedReport, output: Path) -> None:
+    from cmcr.embed import kind_of
+
     parts = [f"{report.embedded} {report.modality} embedded"]
     parts += [f"{report.already} already there"] if report.already else []
     parts += [f"{report.duplicates} repeated"] if report.duplicates else []
@@ -289,18 +326,17 @@ def _tell(report: EmbedReport, output: Path) -> None:
     if report.ignored:
         seen = ", ".join(f"{suffix} ({count})" for suffix, count in report.ignored.items())
         console.say(f"  left aside for their suffix: {seen}")
+    for remark in report.remarks:
+        console.say(f"  {remark}")
     for reason, count in report.reasons()[:3]:
-        example = next(skip.source for skip in report.skipped if skip.reason == reason)
-        console.say(f"  skipped {count}: {reason} ({example})")
+        example = next(skip for skip in report.skipped if kind_of(skip.reason) == reason)
+        console.say(f"  skipped {count}: {example.reason} ({example.source})")
     if report.skipped:
         console.say(f"  all of them: {output / 'skipped.jsonl'}; --retry-skipped tries again")
 
 
 def _tell_next(reports: list[EmbedReport], output: Path, encoder: str | None) -> None:
     if any(report.missing for report in reports):
-        return
-    if not any(report.rows for report in reports):
-        console.warn(f"{output} holds none of these yet; mend the files above and run the same command again")
         return
     from cmcr.memory import Memory
 

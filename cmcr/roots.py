@@ -1,0 +1,84 @@
+"""Several inputs in one call, and what their ids begin with, so that two files of one name are told apart."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cmcr import folders
+from cmcr.errors import InputError
+from cmcr.ids import readable
+from cmcr.inputs import Inputs, Up, read_items, unique_items
+from cmcr.modality import Modality
+
+
+def read_inputs(
+    sources: Sequence[str],
+    modality: Modality | None,
+    allowed: Sequence[Modality],
+    *,
+    up: Up | None = None,
+    id_prefix: str | None = None,
+) -> Inputs:
+    """List the items of one or several inputs, in their order, all of one modality.
+
+    One input alone gives the ids of ``read_items``. Of several, the ids below each folder or glob begin with that
+    folder's name, so that two files of one name are told apart; single files, lists and tars name their items as ever.
+
+    Args:
+        sources: As ``read_items`` takes them.
+        modality: As there; None takes the only one of ``allowed`` that is in all of them.
+        allowed: What the encoder embeds.
+        up: As in ``read_items``.
+        id_prefix: Begins every id, with a slash behind it.
+
+    Raises:
+        InputError: as ``read_items``; inputs of several modalities, two folders of one name, or an unusable prefix.
+    """
+    roots = _roots(sources) if len(sources) > 1 else [""]
+    listed = [read_items(source, modality, allowed, up=up) for source in sources]
+    kinds = {inputs.modality: source for source, inputs in zip(sources, listed, strict=True)}
+    if len(kinds) > 1:
+        held = " and ".join(f"{source} holds {kind}" for kind, source in kinds.items())
+        raise InputError(f"{held}; choose one with --modality {next(iter(kinds))}, or embed them one after another")
+    before = "" if id_prefix is None else _checked_prefix(id_prefix)
+    if len(listed) == 1 and not before:
+        return listed[0]
+    items = [
+        replace(item, id=before + root + item.id)
+        for root, inputs in zip(roots, listed, strict=True)
+        for item in inputs.items
+    ]
+    found = unique_items(listed[0].modality, items, dict(sum((Counter(each.ignored) for each in listed), Counter())))
+    remarks = tuple(remark for inputs in listed for remark in inputs.remarks)
+    return replace(found, duplicates=found.duplicates + sum(each.duplicates for each in listed), remarks=remarks)
+
+
+def _roots(sources: Sequence[str]) -> list[str]:
+    """Return what the ids of each of several inputs begin with: the name of a folder, or of a glob's fixed folder."""
+    roots = [_root(source) for source in sources]
+    for number, root in enumerate(roots):
+        if root and root in roots[:number]:
+            raise InputError(
+                f"{sources[roots.index(root)]} and {sources[number]}: ids begin with the folder's name, and both are "
+                f"named {root[:-1]!r}; embed them one after another, with --id-prefix for one of them"
+            )
+    return roots
+
+
+def _root(source: str) -> str:
+    path = Path(source)
+    if source == "-" or (not path.is_dir() and (path.exists() or path.suffix.lower() == ".tar")):
+        return ""
+    name = Path(os.path.abspath(path if path.is_dir() else folders.fixed_part(source))).name  # noqa: PTH100 - keeps links
+    return f"{readable(name)}/" if name else ""
+
+
+def _checked_prefix(prefix: str) -> str:
+    name = readable(prefix).strip("/ ")
+    if not name or not name.isprintable():
+        raise InputError(f"--id-prefix {prefix!a}; expected a name that ids begin with, e.g. 2024")
+    return f"{name}/"
