@@ -116,9 +116,9 @@ def _bare(name: str) -> str:
 
 
 _LOOSER: tuple[tuple[Callable[[str], str], str], ...] = (
-    (str.casefold, "upper and lower case"),
+    (str.lower, "upper and lower case"),
     (_last_part, "the folder before the name"),
     (lambda name: PurePosixPath(name).with_suffix("").as_posix() if _last_part(name) else name, "a suffix"),
+    (lambda name: unicodedata.normalize("NFKC", name), "the form of their letters"),
     (_bare, "folder, suffix or case"),
-    (lambda name: unicodedata.normalize("NFKC", name).casefold(), "the form of their letters"),
 )

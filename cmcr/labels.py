@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from cmcr.errors import InputError, nearest
+from cmcr.ids import ById
 from cmcr.tables import TABLES, decode, read_table
 
 FIELDS = ("class", "label", "category")
 
 
-def read_labels(path: Path, field: str | None = None) -> dict[str, str]:
-    r"""Return the class of each id.
+def read_labels(path: Path, field: str | None = None) -> ById:
+    r"""Return the class of each id; ids are found in whatever Unicode form and with whatever blanks around them.
 
     Args:
         path: JSONL, CSV or TSV with a header, whose records have ``id`` and the field; or lines ``id<TAB>class``
@@ -30,7 +31,7 @@ def read_labels(path: Path, field: str | None = None) -> dict[str, str]:
             raise InputError(f"{path}:{line}: {name!r} is {label!r} here and {labels[name]!r} before; keep one")
     if not labels:
         raise InputError(f"{path}: no label in it; expected lines id<TAB>class")
-    return labels
+    return ById(labels, str(path))
 
 
 def _of_lines(path: Path) -> list[tuple[int, str, str]]:

@@ -16,6 +16,7 @@ from cmcr.errors import ArtifactError, InputError
 from cmcr.files import atomic, write_json
 from cmcr.graphs import graphs
 from cmcr.hooks import Progress, silent
+from cmcr.ids import join_ids, what_differs
 from cmcr.index import ExactIndex, Index
 from cmcr.loader import read_rows
 from cmcr.memory import Memory
@@ -63,28 +64,31 @@ def join(a: Memory, b: Memory, via: Modality | None = None) -> Overlap:
         InputError: nothing or several modalities shared, fewer than 2 common ids, or one id with two contents.
     """
     modality = _shared_modality(a, b, via)
-    known = {row.id: (number, row.hash) for number, row in enumerate(b.metadata(modality))}
-    rows_a, rows_b, unchecked = [], [], 0
-    for number, row in enumerate(a.metadata(modality)):
-        other, other_hash = known.get(row.id, (-1, None))
-        if other < 0:
-            continue
-        if row.hash is None or other_hash is None:
+    ids_a, hashes_a = _ids_and_hashes(a, modality)
+    ids_b, hashes_b = _ids_and_hashes(b, modality)
+    rows_a, rows_b = join_ids(ids_a, ids_b, (str(a.path), str(b.path)))
+    unchecked = 0
+    for row, other in zip(rows_a, rows_b, strict=True):
+        if hashes_a[row] is None or hashes_b[other] is None:
             unchecked += 1
-        elif row.hash != other_hash:
+        elif hashes_a[row] != hashes_b[other]:
             raise InputError(
-                f"{modality} {row.id!r} has different content in {a.path} and {b.path}; "
+                f"{modality} {ids_a[row]!r} has different content in {a.path} and {b.path}; "
                 "embed the same files into both memories, or give different items different ids"
             )
-        rows_a.append(number)
-        rows_b.append(other)
     if len(rows_a) < 2:
         raise InputError(
-            f"{a.path} and {b.path} share {len(rows_a)} {modality} id(s) of {a.rows(modality)} and {b.rows(modality)}; "
-            f"at least 2 are needed (many more to learn from): embed the same {modality} items into both"
+            f"{a.path} and {b.path} share {len(rows_a)} {modality} id(s) of {len(ids_a)} and {len(ids_b)}; at least 2 "
+            f"are needed (many more to learn from): embed the same {modality} items into both"
+            f"{what_differs(ids_a, ids_b) if not len(rows_a) else ''}"
         )
-    only_a, only_b = a.rows(modality) - len(rows_a), b.rows(modality) - len(rows_b)
+    only_a, only_b = len(ids_a) - len(rows_a), len(ids_b) - len(rows_b)
     return Overlap(modality, np.array(rows_a), np.array(rows_b), only_a, only_b, unchecked)
+
+
+def _ids_and_hashes(memory: Memory, modality: Modality) -> tuple[list[str], list[str | None]]:
+    rows = [(row.id, row.hash) for row in memory.metadata(modality)]
+    return [name for name, _ in rows], [content for _, content in rows]
 
 
 def _shared_modality(a: Memory, b: Memory, via: Modality | None) -> Modality:

@@ -48,6 +48,16 @@ def test_one_id_with_two_contents_is_named(tmp_path):
         join(a, b)
 
 
+def test_ids_in_two_unicode_forms_join(tmp_path):
+    vectors, metadata = texts(6)
+    told = {"t1": ("\u00e9", "e\u0301"), "t3": ("t3", " t3")}
+    for side, name in enumerate("ab"):
+        own = [type(row)(told.get(row.id, (row.id,) * 2)[side], row.source, row.hash, row.text) for row in metadata]
+        write(tmp_path / name, name, {TEXT: (vectors, own)})
+    overlap = join(Memory.open(tmp_path / "a"), Memory.open(tmp_path / "b"))
+    assert overlap.rows_a.tolist() == overlap.rows_b.tolist() == list(range(6))
+
+
 def test_unknown_content_is_joined_and_counted(tmp_path):
     vectors, metadata = texts(6)
     unknown = [type(row)(row.id, row.source, None, None) for row in metadata]

@@ -12,6 +12,7 @@ import numpy as np
 from cmcr.benchmarks.subject import Subject
 from cmcr.errors import InputError
 from cmcr.hooks import Progress, silent
+from cmcr.ids import join_ids, what_differs
 from cmcr.inputs import Inputs, read_items
 from cmcr.memory import Memory
 from cmcr.modality import Modality
@@ -73,17 +74,19 @@ def pair_of_memories(subject: Subject, first: tuple[Memory, Modality], second: t
             f"{sides}: expected two modalities of one encoder; retrieval across encoders is cmcr eval retrieval"
         )
     ids_a, ids_b = memory_a.ids(a), memory_b.ids(b)
-    row_of = {name: row for row, name in enumerate(ids_b)}
-    rows = [row for row, name in enumerate(ids_a) if name in row_of]
-    ids = [ids_a[row] for row in rows]
+    rows_a, rows_b = join_ids(ids_a, ids_b, (str(memory_a.path), str(memory_b.path)))
+    ids = [ids_a[row] for row in rows_a]
     if not ids:
-        raise InputError(f"{sides}: no id is in both ({ids_a[0]!r}, ... and {ids_b[0]!r}, ...); pairs are joined by id")
+        raise InputError(
+            f"{sides}: no id is in both ({ids_a[0]!r}, ... and {ids_b[0]!r}, ...); pairs are joined by id"
+            f"{what_differs(ids_a, ids_b)}"
+        )
     notes = tuple(
         f"{held - len(ids)} of {held} {modality} rows of {memory.path} have no partner and were left out"
         for held, (memory, modality) in ((len(ids_a), first), (len(ids_b), second))
         if held > len(ids)
     )
-    raw = memory_a.vectors(a, rows), memory_b.vectors(b, [row_of[name] for name in ids])
+    raw = memory_a.vectors(a, rows_a), memory_b.vectors(b, rows_b)
     fingerprints = {f"{names[0]} {m}": memory.fingerprint(m) for memory, m in (first, second)}
     return SourcePair(names[0], (a, b), ids, raw, fingerprints, notes)
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from cmcr import layout2d
 from cmcr.errors import InputError
+from cmcr.ids import what_differs
 from cmcr.memory import Memory, Row
 from cmcr.modality import Modality
 from cmcr.report import Section, page
@@ -117,6 +118,7 @@ def draw_points(
     if by == "label" and all(group == UNLABELLED for _, group in found):
         raise InputError(
             f"none of the {len(found)} drawn rows has one of the {len(labels or ())} labels; ids must agree"
+            f"{what_differs([row.id for row, _ in found], list(labels or ()))}"
         )
     order = rng.permutation(len(found))  # no group covers the others for coming last
     rows, groups = [found[i][0] for i in order], [found[i][1] for i in order]
