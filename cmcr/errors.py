@@ -35,5 +35,5 @@ class MissingExtraError(CmcrError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the known name closest to ``name``, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, [str(each) for each in known], n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -13,13 +13,13 @@ import numpy as np
 
 from cmcr.encoders import load_encoder
 from cmcr.encoders.base import Encoder
-from cmcr.errors import ArtifactError, InputError, ItemError, UnknownEncoderError, nearest
+from cmcr.errors import ArtifactError, InputError, ItemError, UnknownEncoderError
 from cmcr.files import locked, refuse_linked_folders, remove_left_behind
 from cmcr.index import Blocks, ExactIndex, Index, IndexInfo, build_index, index_path, load_index, save_index
 from cmcr.inputs import Inputs, Item, Up, item_from_query, read_items, turned
-from cmcr.manifest import MANIFEST
 from cmcr.memory import Memory, Row
 from cmcr.modality import Modality
+from cmcr.row_names import NamedRow, find_row
 from cmcr.space import ConnectedSpace, SpaceEncoder
 
 BATCH = 64
@@ -92,9 +92,9 @@ def ask(
         InputError: the query is empty, unreadable, or of a modality the space lacks; or nothing here can embed it.
         ArtifactError: the encoder or the memory is not the one the space was made with.
     """
-    row = _split_row(query)
+    row = find_row(query, modality)
     if row is not None:
-        return _row_query(space, *row, modality)
+        return _row_query(space, row)
     item = item_from_query(query, [modality] if modality else space.modalities)
     if up is not None:
         item = turned(Inputs(item.modality, [item]), up).items[0]
@@ -178,29 +178,11 @@ def _load(
     return encoder
 
 
-def _split_row(query: str) -> tuple[Memory, str] | None:
-    """Return the memory and id of ``MEMORY#ID``, or None when the query is something else."""
-    for place in (i for i, letter in enumerate(query) if letter == "#"):
-        folder = Path(query[:place])
-        if place and len(query) < 4096 and (folder / MANIFEST).is_file():
-            return Memory.open(folder), query[place + 1 :]
-    return None
-
-
-def _row_query(space: ConnectedSpace, memory: Memory, wanted: str, modality: Modality | None) -> Query:
-    searched = [modality] if modality else memory.modalities
-    known = [(each, number, row) for each in searched for number, row in enumerate(memory.metadata(each))]
-    places = [place for place in known if place[2].id == wanted]
-    if not places:
-        close = nearest(wanted, (row.id for _, _, row in known[:10_000]))
-        raise InputError(f"{memory.path} has no row {wanted!r}{close}")
-    if len(places) > 1:
-        held = " and ".join(each for each, _, _ in places)
-        raise InputError(f"{memory.path}#{wanted} is {held}; choose one with --query-modality {places[0][0]}")
-    own, number, row = places[0]
+def _row_query(space: ConnectedSpace, found: NamedRow) -> Query:
+    memory, own = found.memory, found.modality
     space.check_memory(memory, own)
-    vector = space.project(memory.vectors(own, [number]), encoder=memory.encoder.name, modality=own)[0]
-    return Query(f"{memory.path}#{wanted}", own, memory.encoder.name, vector, row, memory)
+    vector = space.project(memory.vectors(own, [found.number]), encoder=memory.encoder.name, modality=own)[0]
+    return Query(f"{memory.path}#{found.row.id}", own, memory.encoder.name, vector, found.row, memory)
 
 
 def _gallery(space: ConnectedSpace, memory: Memory, modality: Modality) -> Blocks:

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from cmcr.benchmarks.subject import Subject
-from cmcr.errors import ArtifactError, InputError, nearest
+from cmcr.errors import InputError, nearest
 from cmcr.inputs import Inputs, Item, Up, item_from_query, turned
-from cmcr.manifest import MANIFEST
-from cmcr.memory import Memory
 from cmcr.metrics import cosine
 from cmcr.modality import Modality
+from cmcr.row_names import NamedRow, find_row
 
 
 @dataclass(frozen=True)
@@ -78,9 +77,9 @@ def _vectors(subject: Subject, names: Sequence[str], encoder: str | None, up: Up
     found: dict[str, np.ndarray] = {}
     items: dict[Modality, list[tuple[str, Item]]] = {}
     for number, name in enumerate(names):
-        row = _split_row(name)
+        row = find_row(name)
         if row is not None:
-            found[name] = _row_vector(subject, *row)
+            found[name] = _row_vector(subject, row)
             continue
         item = item_from_query(name, subject.modalities)
         items.setdefault(item.modality, []).append((name, replace(item, id=str(number))))
@@ -104,34 +103,8 @@ def _embedded(subject: Subject, inputs: Inputs, encoder: str | None) -> dict[str
     return {item.id: vector for item, vector in zip(embedded.items, embedded.vectors, strict=True)}
 
 
-def _split_row(name: str) -> tuple[Memory, Modality | None, str] | None:
-    """Return memory, modality and id of ``MEMORY[:MODALITY]#ID``, or None when the item is something else."""
-    for place in (i for i, letter in enumerate(name[:4096]) if letter == "#"):
-        path, _, modality = name[:place].rpartition(":")
-        tried = [(name[:place], None)] + ([(path, Modality(modality))] if modality in list(Modality) else [])
-        for folder, said in tried:
-            if folder and (Path(folder) / MANIFEST).is_file():
-                return Memory.open(folder), said, name[place + 1 :]
-    return None
-
-
-def _row_vector(subject: Subject, memory: Memory, modality: Modality | None, wanted: str) -> np.ndarray:
-    searched = memory.modalities if modality is None else [modality]
-    ids = {each: memory.ids(each) for each in searched}
-    places = [(each, names.index(wanted)) for each, names in ids.items() if wanted in names]
-    if not places:
-        close = nearest(wanted, [name for names in ids.values() for name in names[:10_000]])
-        raise InputError(f"{memory.path} has no {modality or 'row'} {wanted!r}{close}")
-    if len(places) > 1:
-        held = " and ".join(each for each, _ in places)
-        raise InputError(f"{memory.path}#{wanted} is {held}; say which: {memory.path}:{places[0][0]}#{wanted}")
-    own, number = places[0]
-    if subject.space is not None:
-        subject.space.check_memory(memory, own)
-    elif memory.encoder.fingerprint != subject.fingerprint:
-        raise ArtifactError(
-            f"{memory.path} was made by {memory.encoder.name} ({memory.encoder.fingerprint[:12]}), not by "
-            f"{subject.name} ({subject.fingerprint[:12]}); score in a space that connects them"
-        )
-    vector: np.ndarray = subject.project(memory.vectors(own, [number]), own, memory.encoder.name)[0]
+def _row_vector(subject: Subject, found: NamedRow) -> np.ndarray:
+    memory, own = found.memory, found.modality
+    subject.check_memory(memory, own)
+    vector: np.ndarray = subject.project(memory.vectors(own, [found.number]), own, memory.encoder.name)[0]
     return vector

@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from spaces import make_memory, make_space, texts
+from spaces import FakeEncoder, make_memory, make_space, texts
 
 from cmcr import metrics
 from cmcr.benchmarks.paired_retrieval import Side, chance, evaluate, measured, measures, rank_owners
+from cmcr.benchmarks.subject import Subject
 from cmcr.errors import ArtifactError, InputError
 from cmcr.modality import Modality
 
@@ -53,6 +54,34 @@ def test_both_directions_agree_with_a_naive_count(memories):
         "10 of 30 audio rows have no partner and were left out",
         "15 of 35 image rows have no partner and were left out",
     )
+
+
+def test_ids_in_two_unicode_forms_or_with_blanks_are_pairs(tmp_path):
+    space = make_space("identity", names=("seer",))
+    names = ["caf\u00e9", "b", "c", "d"]
+    a = make_memory(tmp_path / "a", "seer", {IMAGE: {name: (name, None, name.encode()) for name in names}})
+    other = dict(zip(names, ("cafe\u0301", "b ", "C", "d"), strict=True))
+    b = make_memory(tmp_path / "b", "seer", {TEXT: {other[name]: (name, None, name.encode()) for name in names}})
+    result = evaluate(space, a, IMAGE, b, TEXT)
+    assert (result.n, result.values["image->text"]["recall@1"]) == (3, 1.0)
+    alone = make_memory(tmp_path / "c", "seer", {TEXT: {"C": ("C", None, b"C"), "x/d": ("d", None, b"d")}})
+    with pytest.raises(InputError, match="pairs are joined by id; 'c' and 'C' differ in upper and lower case"):
+        evaluate(space, a, IMAGE, alone, TEXT)
+
+
+def test_a_bare_encoder_is_measured_in_its_own_vectors(tmp_path):
+    class Bare(Subject):
+        def load(self, name):
+            return FakeEncoder(name)
+
+    rows = {f"x{n}": (f"{n}", None, b"%d" % n) for n in range(12)}
+    memory = make_memory(tmp_path / "a", "seer", {IMAGE: rows, TEXT: rows})
+    result = evaluate(Bare("seer", None), memory, IMAGE, memory, TEXT)
+    assert (result.values["image->text"]["recall@1"], result.settings["method"]) == (1.0, "encoder")
+    assert result.fingerprints["space"] == FakeEncoder("seer").fingerprint
+    alien = make_memory(tmp_path / "b", "hearer", {AUDIO: rows})
+    with pytest.raises(ArtifactError, match=r"b was made by hearer .*, not by seer .*in a space that connects them"):
+        evaluate(Bare("seer", None), memory, IMAGE, alien, AUDIO)
 
 
 def test_a_perfect_space_scores_one_and_says_which_encoder_when_the_modality_is_one(tmp_path):

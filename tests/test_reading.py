@@ -64,10 +64,10 @@ def test_a_setting_of_a_wrong_type_or_size_is_an_input_error(tmp_path, name, val
 def test_pipes_folders_and_files_that_are_too_large_are_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_bytes(b"12345")
-    for name in ("pipe", "."):
-        with pytest.raises(DamagedError, match="not a regular file"):
+    for name, reason in (("pipe", "not a regular file"), (".", "directory")):
+        with pytest.raises(OSError, match=reason):
             read_bytes(tmp_path / name, 10)
-        with pytest.raises(DamagedError, match="not a regular file"):
+        with pytest.raises(OSError, match=reason):
             open_npy(tmp_path / name)
     with pytest.raises(DamagedError, match="more than 4 bytes"):
         read_bytes(tmp_path / "large", 4)

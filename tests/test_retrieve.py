@@ -84,9 +84,59 @@ def test_a_row_query_needs_no_encoder_that_runs(space, gallery, monkeypatch):
 def test_an_id_of_two_modalities_needs_a_choice(space, tmp_path):
     both = {"x": ("x", "x", b"x")}
     memory = make_memory(tmp_path / "m#1", "seer", {IMAGE: both, TEXT: both})
-    with pytest.raises(InputError, match="is image and text; choose one with --query-modality"):
+    with pytest.raises(InputError, match=r"m#1#x is image and text; say which: .*m#1:image#x"):
         ask(space, f"{memory.path}#x")
     assert ask(space, f"{memory.path}#x", modality=TEXT).modality is TEXT
+
+
+def test_a_row_is_named_with_its_modality_and_by_ids_and_folders_with_any_marks(space, tmp_path):
+    ids = ["x", "a#b", "a:b", "image#x", "caf\u00e9"]
+    entries = {name: (name, name, name.encode()) for name in ids}
+    for folder in ("m", "m#1", "m:1", "m:image"):
+        make_memory(tmp_path / folder, "seer", {IMAGE: entries, TEXT: {"x": ("x", "x", b"x")}})
+        for name in ids:
+            found = ask(space, f"{tmp_path}/{folder}:image#{name}")
+            assert (found.modality, found.source.id, found.memory.path) == (IMAGE, name, tmp_path / folder)
+    assert ask(space, f"{tmp_path}/m#cafe\u0301 ").source.id == "caf\u00e9"
+    assert ask(space, f"{tmp_path}/m:text#x").modality is TEXT
+    with pytest.raises(InputError, match="m:text#x is text, and image is asked for; say one of the two"):
+        ask(space, f"{tmp_path}/m:text#x", modality=IMAGE)
+
+
+def test_a_name_with_two_meanings_is_refused(space, tmp_path):
+    make_memory(tmp_path / "m", "seer", {TEXT: {"1#x": ("x", "x", b"x"), "y": ("y", "y", b"y")}})
+    make_memory(tmp_path / "m#1", "seer", {TEXT: {"x": ("x", "x", b"x")}})
+    with pytest.raises(InputError, match=r"m#1#x: a row of .*m and of .*m#1; "):
+        ask(space, f"{tmp_path}/m#1#x")
+    assert ask(space, f"{tmp_path}/m#y").source.id == "y"
+    twice = make_memory(tmp_path / "twice", "seer", {TEXT: {n: (n, n, n.encode()) for n in ("z ", " z")}})
+    with pytest.raises(InputError, match="'z ' and ' z' differ only in how their letters are composed"):
+        ask(space, f"{twice.path}#z")
+    assert ask(space, f"{twice.path}#z ").source.id == "z "
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere:image#x", "nowhere:image#x: nowhere is no memory; expected MEMORY#ID"),
+        ("mem/gone#x", "mem/gone is no memory"),
+        ("folder#x", "folder is no memory"),
+        ("m:imge#x", "'imge' is no modality; did you mean 'image'"),
+    ],
+)
+def test_a_row_of_no_memory_is_not_taken_for_a_text(space, tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    make_memory(tmp_path / "m", "seer", {TEXT: {"x": ("x", "x", b"x")}})
+    with pytest.raises(InputError, match=message):
+        ask(space, name)
+
+
+def test_texts_and_files_may_hold_the_marks_of_a_row(space, tmp_path):
+    for text in ("#sunset", "in C# and F#", "either/or, see #1", "a" * 5000 + "#b"):
+        assert ask(space, text).source.text == text
+    (tmp_path / "a#1.wav").write_bytes(b"woof")
+    assert ask(space, f"{tmp_path}/a#1.wav").modality is AUDIO
 
 
 def test_a_batch_keeps_its_order_and_a_bad_item_does_not_stop_it(space, gallery, tmp_path):

@@ -92,6 +92,8 @@ def test_the_encoder_of_a_text_can_be_chosen(place):
     ("rows", "message"),
     [
         (["seen#x1"], "seen#x1 is image and text; say which: seen:image#x1"),
+        (["seen:imge#x1"], "'imge' is no modality; did you mean 'image'"),
+        (["gone:image#x1"], "gone is no memory"),
         (["seen#x9"], "seen has no row 'x9'; did you mean"),
         (["seen:audio#x1"], "seen holds image, text, no audio|holds no audio"),
         (["bad.png"], "'bad.png': cannot be decoded"),

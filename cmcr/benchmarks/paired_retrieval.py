@@ -16,7 +16,9 @@ import numpy as np
 
 from cmcr import metrics
 from cmcr.benchmarks import Result
+from cmcr.benchmarks.subject import Subject
 from cmcr.errors import InputError
+from cmcr.ids import join_ids, what_differs
 from cmcr.inputs import Item
 from cmcr.manifest import Row
 from cmcr.memory import Memory
@@ -99,16 +101,23 @@ class Paired:
 
 
 def evaluate(
-    space: ConnectedSpace, memory_a: Memory, modality_a: Modality, memory_b: Memory, modality_b: Modality
+    space: ConnectedSpace | Subject, memory_a: Memory, modality_a: Modality, memory_b: Memory, modality_b: Modality
 ) -> Result:
     """Ask each modality for the other, over the rows whose ids both memories hold; see ``evaluate_memories``."""
     return evaluate_memories(space, memory_a, modality_a, memory_b, modality_b).result
 
 
 def evaluate_memories(
-    space: ConnectedSpace, memory_a: Memory, modality_a: Modality, memory_b: Memory, modality_b: Modality
+    space: ConnectedSpace | Subject, memory_a: Memory, modality_a: Modality, memory_b: Memory, modality_b: Modality
 ) -> Paired:
     """Ask each modality for the other, over the rows whose ids both memories hold.
+
+    Args:
+        space: Where both lie; or a subject, which may be a bare encoder.
+        memory_a: The first memory; ids that differ only in Unicode form or in blanks around them are joined, too.
+        modality_a: What is asked of it.
+        memory_b: The second.
+        modality_b: What is asked of that.
 
     Returns:
         For both directions recall@1/5/10 with the 95 % bootstrap interval of recall@1, median rank and mAP (with one
@@ -116,17 +125,19 @@ def evaluate_memories(
 
     Raises:
         InputError: no id is in both, or a memory lacks the modality.
-        ArtifactError: a memory belongs to another encoder than the space.
+        ArtifactError: a memory belongs to another encoder than the space, or than the bare encoder.
     """
     start = time.perf_counter()
-    first, second = space.project(memory_a, modality=modality_a), space.project(memory_b, modality=modality_b)
+    subject = space if isinstance(space, Subject) else Subject("space", space)
+    first, second = subject.project_memory(memory_a, modality_a), subject.project_memory(memory_b, modality_b)
     ids_a, ids_b = memory_a.ids(modality_a), memory_b.ids(modality_b)
-    rows_a, rows_b = _join(ids_a, ids_b)
+    joined = join_ids(ids_a, ids_b, (str(memory_a.path), str(memory_b.path)))
+    rows_a, rows_b = (np.array(rows, np.int64) for rows in joined)
     pairs = len(rows_a)
     if not pairs:
         raise InputError(
             f"no id is in both {memory_a.path} ({modality_a}: {ids_a[0]!r}, ...) and {memory_b.path} "
-            f"({modality_b}: {ids_b[0]!r}, ...); pairs are joined by id"
+            f"({modality_b}: {ids_b[0]!r}, ...); pairs are joined by id{what_differs(ids_a, ids_b)}"
         )
     names = _names(memory_a, modality_a, memory_b, modality_b)
     sides = (
@@ -134,14 +145,14 @@ def evaluate_memories(
         _memory_side(names[1], memory_b, modality_b, second, rows_b),
     )
     fingerprints = {
-        "space": space.fingerprint,
+        "space": subject.fingerprint,
         names[0]: memory_a.fingerprint(modality_a),
         names[1]: memory_b.fingerprint(modality_b),
     }
     return measured(
         sides,
         [ids_a[row] for row in rows_a],
-        settings={"method": space.method},
+        settings={"method": subject.method},
         fingerprints=fingerprints,
         notes=_notes((names[0], len(ids_a)), (names[1], len(ids_b)), pairs),
         start=start,
@@ -269,13 +280,6 @@ def _memory_side(name: str, memory: Memory, modality: Modality, projected: metri
     metadata = list(memory.metadata(modality))
     shown = [metadata[row] for row in rows]
     return Side(name, modality, np.arange(len(rows)), projected[rows], shown, memory)
-
-
-def _join(ids_a: list[str], ids_b: list[str]) -> tuple[metrics.Rows, metrics.Rows]:
-    where = {name: row for row, name in enumerate(ids_b)}
-    pairs = [(row, where[name]) for row, name in enumerate(ids_a) if name in where]
-    both = np.array(pairs, np.int64).reshape(-1, 2)
-    return both[:, 0], both[:, 1]
 
 
 def _names(memory_a: Memory, modality_a: Modality, memory_b: Memory, modality_b: Modality) -> tuple[str, str]:

@@ -118,6 +118,29 @@ class Subject:
         """Return (N, dim) unit vectors in the space of (N, D) raw ones; the raw ones for a bare encoder."""
         return raw if self.space is None else self.space.project(raw, encoder=encoder, modality=modality)
 
+    def check_memory(self, memory: Memory, modality: Modality) -> None:
+        """Check that a memory's rows of a modality lie in the space, or were made by the bare encoder.
+
+        Raises:
+            ArtifactError: they do not.
+        """
+        if self.space is not None:
+            self.space.check_memory(memory, modality)
+        elif memory.encoder.fingerprint != self.fingerprint:
+            raise ArtifactError(
+                f"{memory.path} was made by {memory.encoder.name} ({memory.encoder.fingerprint[:12]}), not by "
+                f"{self.name} ({self.fingerprint[:12]}); measure or score in a space that connects them"
+            )
+
+    def project_memory(self, memory: Memory, modality: Modality) -> np.ndarray:
+        """Return (N, dim) unit vectors in the space of all of a memory's rows; the raw ones for a bare encoder.
+
+        Raises:
+            ArtifactError: as ``check_memory``, or the memory is damaged or lacks the modality.
+        """
+        self.check_memory(memory, modality)
+        return memory.vectors(modality) if self.space is None else self.space.project(memory, modality=modality)
+
     def embed(
         self, inputs: Inputs, folder: Path, *, encoder: str | None = None, progress: Progress = silent
     ) -> Embedded:

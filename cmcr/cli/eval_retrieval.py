@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cmcr import console
-from cmcr.cli.options import AsJson, Device, PrecisionName, SubjectName, Weights
+from cmcr.cli.options import AsJson, Device, PrecisionName, SubjectName, Weights, open_subject
 from cmcr.cli.results import folder_name, present
 from cmcr.errors import InputError, nearest
 from cmcr.modality import Modality
@@ -18,6 +18,7 @@ from cmcr.modality import Modality
 if TYPE_CHECKING:
     from cmcr.benchmarks.clip_retrieval import Pair
     from cmcr.benchmarks.paired_retrieval import Paired
+    from cmcr.benchmarks.subject import Subject
 
 _MEMORIES = "Two memories"
 _DATA = "A data set"
@@ -94,7 +95,8 @@ def retrieval(
     """
     _check(data, a, b, out)
     if data is None:
-        paired, method = _of_memories(subject, str(a), str(b))
+        sides = _side(str(a), "--a"), _side(str(b), "--b")
+        paired, method = _of_memories(open_subject(subject, device, weights, precision), *sides)
         folder = out
     else:
         folder = out or _OUT
@@ -103,7 +105,7 @@ def retrieval(
         asking = {"pair": _pair(modalities), "encoders": encoder or (), "up": up}
         paired, method = _of_data(subject, data, folder, options, reading, asking)
     _present(paired, subject, method, folder, html=html, as_json=as_json, strict=strict)
-    _tell_next(subject, data, str(b), folder, html)
+    _tell_next(subject, method, data, str(b), folder, html)
 
 
 def _check(data: Path | None, a: str | None, b: str | None, out: Path | None) -> None:
@@ -132,14 +134,11 @@ def _pair(text: str | None) -> Pair | None:
     return Modality(names[0]), Modality(names[1])
 
 
-def _of_memories(space: str, a: str, b: str) -> tuple[Paired, str]:
+def _of_memories(subject: Subject, a: tuple[Path, Modality], b: tuple[Path, Modality]) -> tuple[Paired, str]:
     from cmcr.benchmarks.paired_retrieval import evaluate_memories
     from cmcr.memory import Memory
-    from cmcr.space import ConnectedSpace
 
-    (path_a, modality_a), (path_b, modality_b) = _side(a, "--a"), _side(b, "--b")
-    opened = ConnectedSpace.from_pretrained(space)
-    return evaluate_memories(opened, Memory.open(path_a), modality_a, Memory.open(path_b), modality_b), opened.method
+    return evaluate_memories(subject, Memory.open(a[0]), a[1], Memory.open(b[0]), b[1]), subject.method
 
 
 def _side(value: str, option: str) -> tuple[Path, Modality]:
@@ -189,12 +188,14 @@ def _present(
     present(paired.result, title=title, as_json=as_json, strict=strict, out=out, page=page)
 
 
-def _tell_next(subject: str, data: Path | None, partners: str, out: Path | None, html: bool) -> None:
+def _tell_next(subject: str, method: str, data: Path | None, partners: str, out: Path | None, html: bool) -> None:
     if data is not None and not html:
         again = ["cmcr", "eval", "retrieval", subject, "--data", str(data), "-o", str(out), "--html"]
         console.say(f"next: {shlex.join(again)}, with the same options, to see and hear the hits")
     elif data is not None:
         console.say(f"next: cmcr eval compare, to set {subject} beside another space")
+    elif method == "encoder":
+        console.say("next: cmcr connect MEMORY MEMORY -o SPACE, to join this encoder's modalities with another's")
     else:
         memory, _, modality = partners.rpartition(":")
         console.say(f"next: cmcr retrieve {subject} QUERY --in {memory} --modality {modality} --html hits.html")

@@ -26,7 +26,8 @@ def retrieve(
     space: Annotated[Path, _SPACE],
     gallery: Annotated[Path, typer.Option("--in", help="The memory to look in.", show_default=False)],
     query: Annotated[
-        str | None, typer.Argument(help="A text, a file, or MEMORY#ID: a row of a memory.", show_default=False)
+        str | None,
+        typer.Argument(help="A text, a file, or MEMORY[:MODALITY]#ID: a row of a memory.", show_default=False),
     ] = None,
     modality: Annotated[
         Modality | None, typer.Option(help="What to look for; may be left out where the memory holds one modality.")
