@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from cmcr.cells import Nothing, text_of
 from cmcr.embed import SHARD_SIZE, EmbedReport, embed
 from cmcr.errors import InputError, MissingExtraError
 from cmcr.hooks import Progress, silent
@@ -22,7 +23,9 @@ from cmcr.inputs import Inputs, Item, text_item, unique_items
 from cmcr.memory_writer import relative_to_memory
 from cmcr.modality import Modality
 from cmcr.reading import open_npy, reading
-from cmcr.tables import decode
+from cmcr.tables import lines_of, read_text
+
+_WHAT = {"key": "id", "caption": "text", "image_path": "path"}
 
 
 class ImportedVectors:
@@ -88,16 +91,15 @@ def import_vectors(
     array, names = _load(Path(vectors)), _lines(Path(ids))
     if len(names) != len(array):
         raise InputError(f"{ids}: {len(names)} ids for the {len(array)} rows of {vectors}; expected one id a row")
-    if len(set(names)) < len(names):
-        first = next(name for row, name in enumerate(names) if name in names[:row])
-        raise InputError(f"{ids}: {first!r} stands there twice; ids join rows, so make them unique")
+    if (twice := _first_repeated(names)) is not None:
+        raise InputError(f"{ids}: {twice!r} stands there twice; ids join rows, so make them unique")
     items = [Item(name, modality, f"{Path(vectors).name}:{row}") for row, name in enumerate(names)]
     if sources is not None:
         lines = _lines(Path(sources))
         if len(lines) != len(names):
             raise InputError(f"{sources}: {len(lines)} lines for {len(names)} ids; expected one source a row")
         base = Path(sources).parent
-        items = [_known(item, line, base, Path(memory_path)) for item, line in zip(items, lines, strict=True)]
+        items = [_known_line(item, line, base, Path(memory_path)) for item, line in zip(items, lines, strict=True)]
     encoder = ImportedVectors(encoder_name, fingerprint, modality, [array], names)
     work: dict[str, Any] = {
         "shard_size": shard_size,
@@ -183,10 +185,19 @@ def _load(path: Path) -> np.ndarray:
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected one line a row")
-    lines = [line.strip() for line in decode(path.read_bytes(), str(path)).rstrip("\n").split("\n")]
+    lines = [line.strip() for line in lines_of(read_text(path).rstrip("\r\n"))]
     if "" in lines:
         raise InputError(f"{path}:{lines.index('') + 1}: a blank line; expected one line a row")
     return lines
+
+
+def _first_repeated(names: Sequence[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def _known(item: Item, content: str, base: Path, memory: Path) -> Item:
@@ -195,6 +206,13 @@ def _known(item: Item, content: str, base: Path, memory: Path) -> Item:
         return text_item(content, item.source, item.id)
     path = base / content
     return replace(item, source=relative_to_memory(path, memory) if path.is_file() else content)
+
+
+def _known_line(item: Item, line: str, base: Path, memory: Path) -> Item:
+    found = text_of(line, typed=False) if item.modality is Modality.TEXT else line
+    if isinstance(found, Nothing):
+        return replace(item, problem=f"no text{found.of('its line')}")
+    return _known(item, found, base, memory)
 
 
 def _numbered(folder: Path, suffix: str) -> list[Path]:
@@ -230,13 +248,19 @@ def _table_rows(parquet: Any, table: Path) -> list[dict[str, Any]]:
 
 
 def _record_id(record: dict[str, Any], row: int) -> str:
-    if record.get("key") is not None:
-        return str(record["key"])
-    path = PurePosixPath(str(record.get("image_path") or ""))
-    return path.with_suffix("").as_posix() if path.name else str(row)
+    key, path = text_of(record.get("key")), text_of(record.get("image_path"))
+    if isinstance(key, str):
+        return key
+    name = PurePosixPath(path if isinstance(path, str) else "")
+    return name.with_suffix("").as_posix() if name.name else str(row)
 
 
 def _record_item(key: str, modality: Modality, record: dict[str, Any], root: Path, memory: Path) -> Item:
-    content = record.get("caption" if modality is Modality.TEXT else "image_path")
-    item = Item(key, modality, f"{root.name}:{key}")
-    return _known(item, str(content), root, memory) if content is not None else item
+    """Return a row with what is known of it; one whose caption is no text is of no use, one without a path still is."""
+    column = "caption" if modality is Modality.TEXT else "image_path"
+    cells = {name: text_of(record[name]) for name in ("key", column) if name in record}
+    for name, cell in cells.items():
+        if isinstance(cell, Nothing) and (cell.wrong or name == "caption"):
+            return Item(key, modality, f"{root.name}:{key}", problem=f"no {_WHAT[name]} in this record{cell.of(name)}")
+    item, content = Item(key, modality, f"{root.name}:{key}"), cells.get(column)
+    return _known(item, content, root, memory) if isinstance(content, str) else item

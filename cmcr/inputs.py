@@ -13,10 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from cmcr import folders
+from cmcr.cells import Nothing, text_of
 from cmcr.errors import InputError, ItemError
 from cmcr.ids import joining_form, readable
 from cmcr.modality import Modality, of_suffix
-from cmcr.tables import TABLES, Record, decode, read_table
+from cmcr.tables import TABLES, Record, decode, lines_of, read_table, read_text
 from cmcr.webdataset import index_tar
 
 MAX_ITEM_BYTES = 1 << 30
@@ -158,7 +159,7 @@ def _list_items(source: str, modality: Modality | None, allowed: Sequence[Modali
     if source == "-":
         if not textual:
             raise InputError(f"'-' reads lines of text; this needs text, not {modality or ' or '.join(allowed)}")
-        return _text_lines(sys.stdin.buffer.read(), "stdin")
+        return _text_lines(decode(sys.stdin.buffer.read(), "stdin"), "stdin")
     if path.is_dir():
         below = folders.walk(path)
         return _choose(source, _plain_files(below, path), modality, allowed, below.remarks())
@@ -171,7 +172,7 @@ def _list_items(source: str, modality: Modality | None, allowed: Sequence[Modali
     if suffix in TABLES:
         return _manifest_items(path, modality, allowed)
     if suffix == ".txt" and textual:
-        return _text_lines(path.read_bytes(), source)
+        return _text_lines(read_text(path), source)
     packed = suffix == ".tar" or PurePosixPath(path.stem).suffix == ".tar" or suffix == ".tgz"
     files = list(_tar_files(path)) if packed else _plain_files(folders.Found([path]), path.parent)
     return _choose(source, files, modality, allowed)
@@ -263,6 +264,8 @@ def _checked_text(data: bytes) -> bytes:
         raise ItemError(f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8") from None
     if not text:
         raise ItemError("empty text")
+    if isinstance(found := text_of(text, typed=False), Nothing):
+        raise ItemError(f"no text{found.of('the file')}")
     if len(text) > MAX_TEXT:
         raise ItemError(f"{len(text)} characters; at most {MAX_TEXT} are read")
     return text.encode()
@@ -340,44 +343,74 @@ def _first_problem(files: list[_File]) -> list[str]:
     return [f"{file.source}: {file.problem}" for file in files if file.problem and not file.suffix][:1]
 
 
-def _text_lines(data: bytes, name: str) -> Inputs:
-    lines = enumerate(decode(data, name).split("\n"), 1)
-    items = [text_item(line, f"{PurePosixPath(name).name}:{number}") for number, line in lines if line.strip()]
+def _text_lines(text: str, name: str) -> Inputs:
+    lines = enumerate(lines_of(text), 1)
+    items = [_line_item(line, f"{PurePosixPath(name).name}:{number}") for number, line in lines if line.strip()]
     if not items:
         raise InputError(f"{name}: no text in it; expected one item a line")
     return unique_items(Modality.TEXT, items)
 
 
+def _line_item(line: str, source: str) -> Item:
+    item, found = text_item(line, source), text_of(line, typed=False)
+    return replace(item, text=None, problem=f"no text{found.of('the line')}") if isinstance(found, Nothing) else item
+
+
 def _manifest_items(path: Path, modality: Modality | None, allowed: Sequence[Modality]) -> Inputs:
     records = list(read_table(path))
-    columns = set().union(*(record.values for record in records))
-    paths = [value for record in records for column in _PATH_COLUMNS if (value := record.values.get(column))]
-    listed = {of_suffix(PurePosixPath(value).suffix) for value in paths}
-    present = [kind for kind in allowed if columns & set(_COLUMNS[kind]) or kind in listed]
-    if modality is None and len(present) > 1:
-        raise InputError(f"{path}: holds {' and '.join(present)}; choose one with --modality {present[0]}")
-    kind = modality or (present[0] if present else None)
+    kind = modality or _only_modality(path, records, allowed)
+    columns = {name for record in records for name in record.columns}
     if kind is None or not columns & {*_COLUMNS[kind], *_PATH_COLUMNS}:
+        bad = next((record for record in records if record.problem), None)
+        if bad and not columns:
+            raise InputError(f"{path}:{bad.line}: {bad.problem}; no record in it can be used")
         names = [name for each in ([kind] if kind else allowed) for name in _COLUMNS[each]]
         seen = " ".join(sorted(columns)) or "no record at all"
         raise InputError(f"{path}: no usable column; looked for {' '.join([*names, *_PATH_COLUMNS])}; saw {seen}")
     return unique_items(kind, (_record_item(record, kind, path) for record in records))
 
 
+def _only_modality(path: Path, records: Sequence[Record], allowed: Sequence[Modality]) -> Modality | None:
+    """Return the modality of ``allowed`` that a manifest has; a column in which nothing stands only if no other has."""
+    paths = [value for record in records for column in _PATH_COLUMNS if (value := record.values.get(column))]
+    listed = {of_suffix(PurePosixPath(value).suffix) for value in paths}
+    filled = {name for record in records for name in record.values}
+    empty = {name for record in records for name in record.nothing}
+    present = [kind for kind in allowed if filled & set(_COLUMNS[kind]) or kind in listed]
+    present = present or [kind for kind in allowed if empty & set(_COLUMNS[kind])]
+    if len(present) > 1:
+        raise InputError(f"{path}: holds {' and '.join(present)}; choose one with --modality {present[0]}")
+    return present[0] if present else None
+
+
 def _record_item(record: Record, modality: Modality, manifest: Path) -> Item:
     source = f"{manifest.name}:{record.line}"
     given = record.values.get("id")
     own = next((record.values[name] for name in _COLUMNS[modality] if name in record.values), None)
-    path = next((record.values[name] for name in _PATH_COLUMNS if name in record.values), None)
+    name = own or next((record.values[name] for name in _PATH_COLUMNS if _leads(record, name, modality)), None)
+    problem = record.problem or _no_id(record)
+    if name is None and not problem:
+        problem = f"no {modality} in this record{record.why(*_COLUMNS[modality], *_PATH_COLUMNS)}"
     if modality is Modality.TEXT and own is not None:
         item = text_item(own, source, readable(given) if given else None)
-        return replace(item, problem=record.problem) if record.problem else item
-    name = own or path
-    if name is None or record.problem:
-        return Item(given or source, modality, source, problem=record.problem or f"no {modality} in this record")
+        return replace(item, problem=problem) if problem else item
+    if name is None or problem:
+        return Item(readable(given or source), modality, source, problem=problem)
     key = PurePosixPath(name).with_suffix("").as_posix() if PurePosixPath(name).name else name
     where = manifest.parent / name
     return Item(readable(given or key), modality, readable(where.as_posix()), path=where)
+
+
+def _leads(record: Record, column: str, modality: Modality) -> bool:
+    """Return whether a column of paths may lead to the item: never to another modality's file, read as a text."""
+    seen = of_suffix(PurePosixPath(record.values.get(column, "")).suffix)
+    return column in record.values and (modality is not Modality.TEXT or seen in (None, modality))
+
+
+def _no_id(record: Record) -> str | None:
+    """Return why the id cannot be used; without any, a record goes by its content."""
+    cell = record.nothing.get("id")
+    return f"no id{cell.of('id')}" if cell and cell.wrong else None
 
 
 def _counted(seen: Counter[str]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from cmcr.errors import InputError, MissingExtraError, nearest
 from cmcr.index import Hits, exact_search
 from cmcr.reading import parse_json
-from cmcr.tables import decode
+from cmcr.tables import lines_of, read_text
 
 Order = Literal["project-first", "average-first"]
 ORDERS: tuple[Order, ...] = get_args(Order)
@@ -179,9 +179,9 @@ def _read_lines_or_json(path: Path, expected: str) -> Any:
         raise InputError(f"{path}: no such file; expected {expected}")
     if path.stat().st_size > _MAX_FILE:
         raise InputError(f"{path}: {path.stat().st_size} bytes; expected {expected}, at most {_MAX_FILE} bytes")
-    text = decode(path.read_bytes(), str(path))
+    text = read_text(path)
     if path.suffix.lower() != ".json":
-        return [line for line in text.splitlines() if line.strip()]
+        return [line for line in lines_of(text) if line.strip()]
     try:
         return parse_json(text, strict=True)
     except ValueError as error:

@@ -99,6 +99,32 @@ def test_imports_that_cannot_be_are_refused_in_one_line(tmp_path, imported, dama
     assert "\n" not in str(caught.value) and not (tmp_path / "mem").exists()
 
 
+def test_a_repeated_id_among_many_is_named(tmp_path):
+    ids = [f"id {n}" for n in range(40_000)]
+    np.save(tmp_path / "v.npy", np.ones((len(ids), 2), np.float16))
+    for repeats in ("id 0", "id 39998"):  # a look at all ids before, for each, would take minutes
+        (tmp_path / "ids.txt").write_text("\n".join([*ids[:-1], repeats]))
+        with pytest.raises(InputError, match=f"'{repeats}' stands there twice"):
+            import_vectors(tmp_path / "v.npy", tmp_path / "ids.txt", tmp_path / "mem", encoder_name="x", modality=IMAGE)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_ids_and_sources_are_lines_of_any_system(tmp_path, imported, end):
+    (tmp_path / "ids.txt").write_bytes("".join(f"id\x85 {n}{end}" for n in range(7)).encode())
+    (tmp_path / "texts.txt").write_bytes(end.join(["a", "nan", "c\u2028c", "None", "e", "f", "null"]).encode())
+    report = imported(sources=tmp_path / "texts.txt")
+    memory = Memory.open(tmp_path / "mem")
+    assert [(row.id, row.text) for row in memory.metadata(TEXT)] == [
+        ("id\x85 0", "a"), ("id\x85 2", "c\u2028c"), ("id\x85 4", "e"), ("id\x85 5", "f")
+    ]  # fmt: skip
+    assert [(skip.id, skip.reason) for skip in report.skipped] == [
+        ("id\x85 1", "no text: its line is 'nan'"),
+        ("id\x85 3", "no text: its line is 'None'"),
+        ("id\x85 6", "no text: its line is 'null'"),
+    ]
+    assert imported(modality=IMAGE, sources=tmp_path / "texts.txt").embedded == 7  # a path may be called anything
+
+
 def test_import_into_another_encoders_memory_is_refused(tmp_path, imported):
     imported()
     with pytest.raises(ArtifactError, match=r"belongs to encoder 'big-clip'.*not to 'other'"):
@@ -133,6 +159,45 @@ def test_clip_retrieval_folder(tmp_path, clip_retrieval):
     np.testing.assert_allclose(memory.vectors(IMAGE), expected, atol=2e-3)
     again = import_clip_retrieval(clip_retrieval, tmp_path / "mem", encoder_name="clip", modality=TEXT)
     assert [report.already for report in again] == [7]
+
+
+def test_cells_of_a_clip_retrieval_folder(tmp_path, clip_retrieval):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    folder = clip_retrieval / "metadata"
+    captions = {
+        0: pa.array([["a", "b"], ["c"], None]),
+        1: pa.array(["nan", None, "", "a dog"], pa.string()),
+    }
+    keys = {0: pa.array([1.0, float("nan"), 3.0]), 1: pa.array([10, 11, None, 13], pa.int64())}
+    for number, caption in captions.items():
+        table = pa.table({"key": keys[number], "image_path": pa.nulls(len(caption), pa.string()), "caption": caption})
+        parquet.write_table(table, folder / f"metadata_{number}.parquet")
+    images, texts = import_clip_retrieval(clip_retrieval, tmp_path / "mem", encoder_name="clip")
+    memory = Memory.open(tmp_path / "mem")
+    assert memory.ids(IMAGE) == ["1", "3", "10", "11", "5", "13"]
+    assert [(row.id, row.text) for row in memory.metadata(TEXT)] == [("10", "nan"), ("13", "a dog")]
+    assert [(skip.id, skip.reason) for skip in images.skipped] == [("1", "has the same id as embeddings:1")]
+    assert [(skip.id, skip.reason) for skip in texts.skipped] == [
+        ("1", "no text in this record: caption is a list of 2; expected one text"),
+        ("1", "no text in this record: caption is a list of 1; expected one text"),
+        ("3", "no text in this record: caption is null"),
+        ("11", "no text in this record: caption is null"),
+        ("5", "no text in this record"),
+    ]
+    flags = pa.table({"key": [True, False, True], "caption": [b"a", b"b", b"\xff"]})
+    parquet.write_table(flags, folder / "metadata_0.parquet")
+    (texts,) = import_clip_retrieval(clip_retrieval, tmp_path / "other", encoder_name="clip", modality=TEXT)
+    assert texts.reasons()[0] == ("no id in this record: key is true; expected one text", 2)
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path, clip_retrieval):
+    path = clip_retrieval / "metadata/metadata_0.parquet"
+    for damage in (b"", b"PAR1 no parquet PAR1", path.read_bytes()[:-30]):
+        path.write_bytes(damage)
+        with pytest.raises(InputError, match=r"metadata_0\.parquet: cannot be read as parquet"):
+            import_clip_retrieval(clip_retrieval, tmp_path / "mem", encoder_name="clip")
 
 
 def test_clip_retrieval_folder_without_metadata(tmp_path, clip_retrieval):

@@ -5,7 +5,6 @@ Layouts: hche11/Localizing-Visual-Sounds-the-Hard-Way and stoneMo/SLAVC.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from cmcr.cells import Nothing, text_of
 from cmcr.errors import InputError, ItemError
 from cmcr.reading import parse_json
-from cmcr.tables import decode
+from cmcr.tables import read_rows, read_text
 
 OVERHANG = 0.1
 """A corner this far outside the picture is moved to its edge, as SLAVC does; further out it is no corner of it."""
@@ -101,7 +101,7 @@ def read_vggss(path: Path) -> list[Annotated]:
     if path.stat().st_size > MAX_JSON:
         raise InputError(f"{path}: {path.stat().st_size} bytes; at most {MAX_JSON} are read: is it a list of boxes?")
     try:
-        records = parse_json(decode(path.read_bytes(), str(path)))
+        records = parse_json(read_text(path))
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); download it again") from None
     if not isinstance(records, list) or not records:
@@ -110,9 +110,10 @@ def read_vggss(path: Path) -> list[Annotated]:
 
 
 def _vggss_record(record: Any, number: int) -> Annotated:
-    if not isinstance(record, dict) or not isinstance(record.get("file"), str):
-        return Annotated(f"record {number}", problem="no file in its record")
-    name, label = record["file"], str(record.get("class", ""))
+    name, label = (text_of(record.get(key, "")) if isinstance(record, dict) else Nothing() for key in ("file", "class"))
+    if isinstance(name, Nothing):
+        return Annotated(f"record {number}", problem=f"no file in its record{name.of('file')}")
+    label = "" if isinstance(label, Nothing) else label
     boxes = record.get("bbox")
     if not isinstance(boxes, list) or not boxes:
         return Annotated(name, label, problem="no box in its record")
@@ -146,8 +147,8 @@ def _corners(values: Any) -> Box:
     if not isinstance(values, list) or len(values) != 4:
         raise ItemError("box of other than four corners: expected x0, y0, x1, y1")
     try:
-        return Box.checked(*map(float, values))
-    except (TypeError, ValueError):
+        return Box.checked(*(float(value) for value in values if not isinstance(value, bool)))
+    except (TypeError, ValueError, OverflowError):
         raise ItemError("box of something else than numbers") from None
 
 
@@ -210,10 +211,13 @@ def read_listing(path: Path) -> list[Row]:
         InputError: no such file, not UTF-8, or no row in it.
     """
     try:
-        text = decode(path.read_bytes(), str(path))
+        text = read_text(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a CSV list of ids") from None
-    cells = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
+    read = read_rows(text, str(path))
+    if bad := next((row for row in read if row.problem), None):
+        raise InputError(f"{path}:{bad.line}: {bad.problem}")
+    cells = [[cell.strip() for cell in row.cells] for row in read]
     rows = [_row(row) for row in cells if row and row[0] and row[0] not in ("video", "id", "file")]
     if not rows:
         raise InputError(f"{path}: no row in it; expected ids, or video,audio,label")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from cmcr.datasets.clip_files import FrameChoice, Listed, Media, filled
 from cmcr.datasets.pairs import read_pairs
 from cmcr.errors import InputError
 from cmcr.hooks import Progress, silent
-from cmcr.tables import TABLES, decode
+from cmcr.tables import TABLES, lines_of, read_text
 
 __all__ = ["LAYOUTS", "Clip", "Clips", "FrameChoice", "read_clips"]
 
@@ -129,17 +130,20 @@ def _read_ave(data: Path, split: str) -> _List:
 
 
 def _ave_rows(path: Path) -> list[Listed]:
-    lines = [line.strip() for line in decode(path.read_bytes(), str(path)).splitlines()]
-    lines = [line for line in lines if line and line.lower() != AVE_COLUMNS.lower()]
+    lines = [(number, line.strip()) for number, line in enumerate(lines_of(read_text(path)), 1)]
+    lines = [(number, line) for number, line in lines if line and line.lower() != AVE_COLUMNS.lower()]
     if not lines:
         raise InputError(f"{path}: no line in it; expected lines of {AVE_COLUMNS}")
-    return [_ave_row(line, f"{path.name}:{number}") for number, line in enumerate(lines, 1)]
+    return [_ave_row(line, f"{path.name}:{number}") for number, line in lines]
 
 
 def _ave_row(line: str, where: str) -> Listed:
     try:
         category, name, _, start, end = (part.strip() for part in line.split("&"))
-        return Listed(Clip(name, label=category), name, name, (float(start), float(end)))
+        event = float(start), float(end)
+        if not all(map(math.isfinite, event)):
+            raise ValueError
+        return Listed(Clip(name, label=category), name, name, event)
     except ValueError:
         return Listed(Clip(where, problem=f"its line is not {AVE_COLUMNS}"), "", "")
 

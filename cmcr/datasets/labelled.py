@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cmcr.cells import Nothing
 from cmcr.errors import InputError, nearest
 from cmcr.inputs import Inputs, Item, Up, read_items
 from cmcr.modality import Modality, of_suffix
-from cmcr.tables import TABLES, Record, decode, read_table
+from cmcr.tables import TABLES, Record, lines_of, read_table, read_text
 
 KINDS = (Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD)
 """What is classified; text is what it is classified by."""
@@ -188,7 +189,7 @@ def collect(
     asked: Asked,
     name: str,
     modality: Modality,
-    listed: Iterable[tuple[Item, str | int]],
+    listed: Iterable[tuple[Item, str | int | Nothing]],
     classes: Sequence[str],
     **more: Any,
 ) -> Labelled:
@@ -202,10 +203,10 @@ def collect(
     labels: dict[str, int] = {}
     seen: set[str] = set()
     for item, label in listed:
-        number = index.get(label) if isinstance(label, str) else label
+        number = label if isinstance(label, int) else index.get(label) if isinstance(label, str) else None
         problem = None
-        if label == "":
-            problem = item.problem or "no label"
+        if isinstance(label, Nothing) or label == "":
+            problem = item.problem or f"no label{label.of('label') if isinstance(label, Nothing) else ''}"
         elif number is None:
             problem = f"unknown class {label!r}; not among the {len(classes)} names"
         elif not 0 <= number < len(classes):
@@ -232,7 +233,7 @@ def read_names(path: Path) -> tuple[str, ...]:
     """
     if path.stat().st_size > _MAX_NAMES:
         raise InputError(f"{path}: {path.stat().st_size} bytes; expected class names, one a line")
-    names = tuple(line.strip() for line in decode(path.read_bytes(), str(path)).splitlines() if line.strip())
+    names = tuple(line.strip() for line in lines_of(read_text(path)) if line.strip())
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if not names or twice:
         raise InputError(f"{path}: {f'{twice[0]!r} twice' if twice else 'no class name in it'}; expected one a line")
@@ -266,8 +267,8 @@ def read_esc50(asked: Asked) -> Labelled:
     if not table.is_file() or not audio.is_dir():
         raise InputError(f"{asked.path}: looked for meta/esc50.csv and audio/; found {found_in(asked.path)}")
     records = list(read_table(table))
-    if not records or not {"filename", "category"} <= records[0].values.keys():
-        columns = ", ".join(records[0].values) if records else "no row"
+    if not records or not {"filename", "category"} <= set(records[0].columns):
+        columns = ", ".join(records[0].columns) if records else "no row"
         raise InputError(f"{table}: looked for the columns filename and category; found {columns}")
     there = {each.name for each in audio.iterdir()}
     listed, folds = [], {}
@@ -275,16 +276,18 @@ def read_esc50(asked: Asked) -> Labelled:
         name = record.values.get("filename", "")
         problem = record.problem or (None if name in there else "listed, but its file is missing")
         item = Item(PurePosixPath(name).stem, Modality.AUDIO, str(audio / name), path=audio / name, problem=problem)
-        listed.append((item, record.values.get("category", "")))
+        listed.append((item, _label(record, "category")))
         folds[item.id] = record.values.get("fold", "")
-    classes = read_names(asked.names) if asked.names else sorted({label for _, label in listed if label})
+    classes = read_names(asked.names) if asked.names else _names_of(listed)
     return collect(asked, "esc50", Modality.AUDIO, listed, classes, folds={k: v for k, v in folds.items() if v})
 
 
 def read_manifest(asked: Asked) -> Labelled:
     """Read a table with a path (``path``, ``file``, ``image`` ...) and a ``label`` a row, perhaps an ``id``."""
     records = list(read_table(asked.path))
-    columns = list(dict.fromkeys(name for record in records for name in record.values))
+    columns = list(dict.fromkeys(name for record in records for name in record.columns))
+    if bad := next((record for record in records if record.problem and not columns), None):
+        raise InputError(f"{asked.path}:{bad.line}: {bad.problem}; no record in it can be used")
     path_column = next((name for name in _PATHS if name in columns), None)
     label_column = next((name for name in _LABELS if name in columns), None)
     if path_column is None or label_column is None:
@@ -298,28 +301,45 @@ def read_manifest(asked: Asked) -> Labelled:
     modality = _modality_of(asked, [record.values[path_column] for record in records if path_column in record.values])
     listed = list(_rows(asked.path, records, path_column, label_column, modality))
     known = read_names(asked.names) if asked.names else ()
-    classes = known or tuple(sorted({label for _, label in listed if label}))
+    classes = known or _names_of(listed)
     numbered = [(item, _number(label, known)) for item, label in listed]
     return collect(asked, asked.path.stem, modality, numbered, classes, split=asked.split or "")
 
 
 def _rows(
     manifest: Path, records: Sequence[Record], path_column: str, label_column: str, modality: Modality
-) -> Iterator[tuple[Item, str]]:
+) -> Iterator[tuple[Item, str | Nothing]]:
     for record in records:
         name = record.values.get(path_column, "")
         where = manifest.parent / name
-        problem = record.problem or (None if name else "no path in this row")
+        problem = record.problem or _unusable(record, path_column)
         if problem is None and not where.is_file():
             problem = "listed, but its file is missing"
         key = PurePosixPath(name).with_suffix("").as_posix() if PurePosixPath(name).name else f"row {record.line}"
         key = record.values.get("id", key)
-        yield Item(key, modality, where.as_posix(), path=where, problem=problem), record.values.get(label_column, "")
+        yield Item(key, modality, where.as_posix(), path=where, problem=problem), _label(record, label_column)
 
 
-def _number(label: str, names: Sequence[str]) -> str | int:
+def _unusable(record: Record, path_column: str) -> str | None:
+    if path_column not in record.values:
+        return f"no path in this row{record.why(path_column)}"
+    identity = record.nothing.get("id")
+    return f"no id{identity.of('id')}" if identity and identity.wrong else None
+
+
+def _label(record: Record, column: str) -> str | Nothing:
+    return record.values.get(column) or record.nothing.get(column) or Nothing()
+
+
+def _names_of(listed: Iterable[tuple[Item, str | Nothing]]) -> tuple[str, ...]:
+    return tuple(sorted({label for _, label in listed if isinstance(label, str)}))
+
+
+def _number(label: str | Nothing, names: Sequence[str]) -> str | int | Nothing:
     """Return a number as such where there are names that it numbers."""
-    return int(label) if names and label not in names and label.isascii() and label.isdecimal() else label
+    if isinstance(label, Nothing) or not names or label in names or not (label.isascii() and label.isdecimal()):
+        return label
+    return int(label) if len(label) < 20 else label
 
 
 def _modality_of(asked: Asked, names: Sequence[str]) -> Modality:

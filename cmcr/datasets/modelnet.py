@@ -19,7 +19,7 @@ from cmcr.files import write_atomic, write_json
 from cmcr.inputs import Item, read_items
 from cmcr.modality import Modality
 from cmcr.reading import plainly, read_json, reading
-from cmcr.tables import decode
+from cmcr.tables import lines_of, read_text
 
 MODELNET40 = frozenset(
     """
@@ -46,7 +46,7 @@ def read_split_files(asked: Asked) -> Labelled:
     folder, split = asked.path, asked.split or "test"
     classes = read_names(_looked_for(folder, asked.names or folder / f"{asked.layout}_shape_names.txt", "class names"))
     listing = _looked_for(folder, folder / f"{asked.layout}_{split}.txt", "the shapes of the split")
-    names = [line.strip() for line in decode(listing.read_bytes(), str(listing)).splitlines() if line.strip()]
+    names = [line.strip() for line in lines_of(read_text(listing)) if line.strip()]
     wanted = {name.rpartition("_")[0] for name in names} & set(subfolders(folder))
     there = {label: {each.name for each in (folder / label).iterdir()} for label in wanted}
     listed = [(_resampled(folder, name, there), name.rpartition("_")[0]) for name in names]
@@ -159,7 +159,7 @@ def _h5_files(folder: Path, split: str) -> list[Path]:
         if not chosen:
             raise InputError(f"{folder}: looked for {split}_files.txt or *{split}*.h5; found {found_in(folder)}")
         return chosen
-    lines = [line.strip() for line in decode(listing.read_bytes(), str(listing)).splitlines() if line.strip()]
+    lines = [line.strip() for line in lines_of(read_text(listing)) if line.strip()]
     wanted = [PurePosixPath(line).name for line in lines]  # they hold paths of the machine they were made on
     if missing := [name for name in wanted if name not in present]:
         raise InputError(f"{listing}: lists {', '.join(missing[:5])}; found {', '.join(present) or found_in(folder)}")

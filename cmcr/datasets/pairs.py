@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
+from cmcr.cells import Nothing, text_of
 from cmcr.datasets.clip import Clip, Clips
 from cmcr.errors import InputError
 from cmcr.inputs import Item, text_item
 from cmcr.modality import Modality, of_suffix
-from cmcr.reading import parse_json
-from cmcr.tables import decode, read_table
+from cmcr.tables import Record, read_table
 
 COLUMNS: dict[str, Modality] = {
     "image": Modality.IMAGE, "image_path": Modality.IMAGE,
@@ -37,56 +38,80 @@ def read_pairs(path: Path) -> Clips:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a JSONL or CSV manifest with a column for each modality")
     clips: dict[str, Clip] = {}
+    lacks: dict[str, str] = {}
     columns: set[str] = set()
-    for line, values, problem in _records(path):
-        columns |= values.keys()
-        clip = _clip(values, path, line) if problem is None else Clip(f"{path.name}:{line}", problem=problem)
+    left_out: Counter[str] = Counter()
+    for record in read_table(path):
+        columns |= set(record.columns)
+        clip = _clip(record, path)
         before = clips.get(clip.id)
         clips[clip.id] = clip if before is None else _joined(before, clip)
+        lacks.setdefault(clip.id, _lack(record, clip))
+        left_out.update(cell.what for cell in _no_texts(record) if cell.what)
     held = {modality for clip in clips.values() for modality in clip.parts}
     if len(held) < 2:
         raise InputError(
             f"{path}: a pair needs two modalities; looked for the columns {', '.join((*COLUMNS, *PATHS))}; "
             f"found {', '.join(sorted(columns)) or 'no record'}"
         )
-    return Clips("pairs", tuple(clips.values()), len(clips), {"layout": "pairs"})
+    # Of several records about the same files one may have what another lacks, so this is known in the end only.
+    whole = [replace(c, problem=c.problem or lacks[c.id] or None) if len(c.parts) < 2 else c for c in clips.values()]
+    counts = ", ".join(f"{what} ({count})" for what, count in left_out.most_common())
+    notes = (f"texts left out because they are none: {counts}",) if counts else ()
+    return Clips("pairs", tuple(whole), len(clips), {"layout": "pairs"}, notes)
 
 
-def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any], str | None]]:
-    """Yield (line, columns, problem); unlike elsewhere a JSONL cell may be a list."""
-    if path.suffix.lower() in (".csv", ".tsv"):
-        yield from ((record.line, record.values, record.problem) for record in read_table(path))
-        return
-    for number, line in enumerate(decode(path.read_bytes(), str(path)).split("\n"), 1):
-        if line.strip():
-            try:
-                value = parse_json(line)
-            except ValueError:
-                value = None
-            record = value if isinstance(value, dict) else {}
-            yield number, record, None if record else "its line is not a JSON object"
-
-
-def _clip(values: Mapping[str, Any], manifest: Path, line: int) -> Clip:
+def _clip(record: Record, manifest: Path) -> Clip:
+    where = f"{manifest.name}:{record.line}"
+    if record.problem is not None:
+        table = manifest.suffix.lower() in (".csv", ".tsv")
+        return Clip(where, problem=record.problem if table else "its line is not a JSON object")
+    identity = record.nothing.get("id", Nothing())
+    if identity.wrong:
+        return Clip(where, problem=f"no id{identity.of('id')}")
     parts: dict[Modality, tuple[Item, ...]] = {}
-    where = f"{manifest.name}:{line}"
-    for column, value in values.items():
-        modality = _modality(column, value)
-        if modality is Modality.TEXT:
-            texts = value if isinstance(value, list) else [value]
-            items = tuple(text_item(str(text), where) for text in texts)
+    for column, cells in _cells(record).items():
+        modality = _modality(column, cells)
+        if modality is Modality.TEXT and cells:
+            items = tuple(text_item(text, where) for text in cells)
             parts[modality] = _unique((*parts.get(modality, ()), *items))
-        elif modality is not None and value not in (None, ""):
-            parts[modality] = (_file(str(value), modality, manifest),)
+        elif modality is not None and cells:
+            parts[modality] = (_file(cells[0], modality, manifest),)
     files = [item.id for modality, items in parts.items() if modality is not Modality.TEXT for item in items]
-    given = values.get("id")
-    name = str(given) if given not in (None, "") else "+".join(files) or where
+    name = record.values.get("id") or "+".join(files) or where
     return Clip(name.encode("utf-8", "backslashreplace").decode(), parts)
 
 
-def _modality(column: str, value: Any) -> Modality | None:
+def _lack(record: Record, clip: Clip) -> str:
+    """Return what a record has a column for, without anything of use in it."""
+    columns = {name: _modality(name, ()) for name in record.nothing}
+    lacking = [(name, modality) for name, modality in columns.items() if modality not in (None, *clip.parts)]
+    found = ((modality, record.why(name)) for name, modality in lacking)
+    return next((f"no {modality} in this record{why}" for modality, why in found if why), "")
+
+
+def _no_texts(record: Record) -> Iterator[Nothing]:
+    """Yield the cells for texts, of lists those in them, that hold none."""
+    for column, cell in record.nothing.items():
+        if _modality(column, ()) is Modality.TEXT:
+            inside = map(text_of, record.lists.get(column, ()))
+            yield from (each for each in inside if isinstance(each, Nothing))
+            yield from () if column in record.lists else (cell,)
+
+
+def _cells(record: Record) -> dict[str, tuple[str, ...]]:
+    """Return the texts of every column; only of texts a record may list several."""
+    texts = {
+        column: tuple(text for each in cells if isinstance(text := text_of(each), str))
+        for column, cells in record.lists.items()
+        if _modality(column, ()) is Modality.TEXT
+    }
+    return {column: (value,) for column, value in record.values.items()} | texts
+
+
+def _modality(column: str, cells: Sequence[str]) -> Modality | None:
     if column in PATHS:
-        return of_suffix(PurePosixPath(str(value)).suffix)
+        return of_suffix(PurePosixPath(cells[0]).suffix) if cells else None
     return Modality.TEXT if re.fullmatch(r"caption_?\d+", column) else COLUMNS.get(column)
 
 
