@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -18,7 +18,7 @@ from cmcr.errors import InputError, ItemError
 from cmcr.ids import joining_form, readable
 from cmcr.modality import Modality, of_suffix
 from cmcr.tables import TABLES, Record, decode, lines_of, read_table, read_text
-from cmcr.webdataset import index_tar
+from cmcr.webdataset import Member, by_suffix_within_keys, index_tar, item_fields
 
 MAX_ITEM_BYTES = 1 << 30
 """A single item above 1 GiB is refused: no modality here needs it, and reading it would take the machine down."""
@@ -114,10 +114,11 @@ class _File:
     offset: int = 0
     size: int | None = None
     problem: str | None = None
+    field: str | None = None  # of a tar's member that is no item itself: what it goes by
 
     @property
     def suffix(self) -> str:
-        return PurePosixPath(self.name).suffix.lower()
+        return self.field or PurePosixPath(self.name).suffix.lower()
 
     def item(self, modality: Modality) -> Item:
         return Item(self.key, modality, self.source, None, self.path, self.offset, self.size, self.problem)
@@ -174,7 +175,7 @@ def _list_items(source: str, modality: Modality | None, allowed: Sequence[Modali
     if suffix == ".txt" and textual:
         return _text_lines(read_text(path), source)
     packed = suffix == ".tar" or PurePosixPath(path.stem).suffix == ".tar" or suffix == ".tgz"
-    files = list(_tar_files(path)) if packed else _plain_files(folders.Found([path]), path.parent)
+    files = _tar_files([path]) if packed else _plain_files(folders.Found([path]), path.parent)
     return _choose(source, files, modality, allowed)
 
 
@@ -286,7 +287,7 @@ def _glob_files(pattern: str, found: folders.Found) -> list[_File]:
     if not paths:
         raise InputError(f"{pattern}: no such file or folder, nor a pattern that a file matches; check the path")
     if all(path.suffix.lower() == ".tar" for path in paths):
-        return [file for path in paths for file in _tar_files(path)]
+        return _tar_files(paths)
     return _plain_files(found, folders.fixed_part(pattern))
 
 
@@ -303,11 +304,16 @@ def _plain_files(found: folders.Found, folder: Path) -> list[_File]:
     return sorted(files, key=lambda file: file.name) + unread
 
 
-def _tar_files(path: Path) -> Iterator[_File]:
-    for member in index_tar(path):
-        source = readable(f"{path.as_posix()}!{member.name}")
-        name, key = readable(member.name), readable(member.key)
-        yield _File(name, key, source, path, member.offset, member.size, member.problem)
+def _tar_files(paths: Iterable[Path]) -> list[_File]:
+    indexed = [(path, member) for path in paths for member in by_suffix_within_keys(index_tar(path))]
+    items = item_fields(member for _, member in indexed)
+    return [_tar_file(path, member, member.field in items) for path, member in indexed]
+
+
+def _tar_file(path: Path, member: Member, is_item: bool) -> _File:
+    source, aside = readable(f"{path.as_posix()}!{member.name}"), None if is_item else readable(member.field)
+    name, key = readable(member.name), readable(member.key)
+    return _File(name, key, source, path, member.offset, member.size, member.problem, aside)
 
 
 def _choose(
