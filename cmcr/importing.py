@@ -23,7 +23,7 @@ from cmcr.inputs import Inputs, Item, text_item, unique_items
 from cmcr.memory_writer import relative_to_memory
 from cmcr.modality import Modality
 from cmcr.reading import open_npy, reading
-from cmcr.tables import lines_of, read_text
+from cmcr.tables import is_file, lines_of, read_text
 
 _WHAT = {"key": "id", "caption": "text", "image_path": "path"}
 
@@ -205,7 +205,7 @@ def _known(item: Item, content: str, base: Path, memory: Path) -> Item:
     if item.modality is Modality.TEXT:
         return text_item(content, item.source, item.id)
     path = base / content
-    return replace(item, source=relative_to_memory(path, memory) if path.is_file() else content)
+    return replace(item, source=relative_to_memory(path, memory) if is_file(path) else content)
 
 
 def _known_line(item: Item, line: str, base: Path, memory: Path) -> Item:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -85,6 +85,14 @@ def read_text(path: Path) -> str:
     return decode(path.read_bytes(), str(path))
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a path that a table names is a file; a name longer than any file's is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def lines_of(text: str) -> list[str]:
     r"""Return the lines of a text: they end in ``\n``, ``\r\n`` or ``\r``, and in nothing else that Unicode has."""
     return io.StringIO(text, newline=None).read().split("\n")
@@ -132,9 +140,12 @@ def _whole(digits: str) -> int | str:
     return int(digits) if len(digits) <= _MAX_DIGITS else digits  # Python converts no longer ones
 
 
-def _once_each(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
+def _once_each(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     """Return the cells by their names; of a name that comes with two different cells, none can be believed."""
-    cells: dict[str, object] = {}
+    cells = dict(pairs)
+    if len(cells) == len(pairs):
+        return cells
+    cells.clear()
     for name, cell in pairs:
         cells[name] = cell if name not in cells or cells[name] == cell else Repeated()
     return cells
@@ -159,11 +170,16 @@ def _refuse_one_value(text: str, path: Path, line: int) -> None:
 
 
 def _record(line: int, cells: dict[str, object], *, typed: bool, problem: str | None = None) -> Record:
-    found = {name: text_of(cell, typed=typed) for name, cell in cells.items()}
-    values = {name: cell for name, cell in found.items() if isinstance(cell, str)}
-    nothing = {name: cell for name, cell in found.items() if isinstance(cell, Nothing)}
-    lists = {name: cell for name, cell in cells.items() if isinstance(cell, list)}
-    return Record(line, values, problem, nothing, lists)
+    record = Record(line, {}, problem)
+    for name, cell in cells.items():
+        found = text_of(cell, typed=typed)
+        if isinstance(found, str):
+            record.values[name] = found
+            continue
+        record.nothing[name] = found
+        if isinstance(cell, list):
+            record.lists[name] = cell
+    return record
 
 
 def _csv(text: str, path: Path) -> Iterator[Record]:
@@ -177,7 +193,7 @@ def _csv(text: str, path: Path) -> Iterator[Record]:
     for row in rows:
         surplus = len(row.cells) - len(header)
         problem = f"{surplus} cells more than the header has columns" if surplus > 0 else row.problem
-        cells = _once_each((name, cell) for name, cell in zip(header, row.cells, strict=False) if name)
+        cells = _once_each([(name, cell) for name, cell in zip(header, row.cells, strict=False) if name])
         yield _record(row.line, cells, typed=False, problem=problem)
 
 

@@ -40,7 +40,8 @@ class Member:
     @property
     def field(self) -> str:
         """What tells members of one key apart: all from the first dot on (``.png``, ``.depth.png``), lower-case."""
-        name = PurePosixPath(self.name).name if self.offset else ""  # what is said of the archive stands nowhere in it
+        # What is said of the archive itself stands nowhere in it, and has no field.
+        name = self.name.rstrip("/").rpartition("/")[2] if self.offset else ""
         return (PurePosixPath(name).suffix if name.startswith(".") else "".join(name.partition(".")[1:])).lower()
 
 

@@ -236,6 +236,12 @@ def test_lines_of_ave_are_numbered_as_they_stand_and_times_are_finite(tmp_path):
     assert [clip.id for clip in clips] == ["one", "testSet.txt:4", "testSet.txt:5"]
 
 
+def test_a_name_longer_than_any_files_is_missing(tmp_path):
+    path = written(tmp_path / "t.csv", f"path,label\n{'9' * 5000}.png,a\n")
+    (item,) = read_labelled(path, unpack=tmp_path / "u", modalities=[IMAGE]).inputs.items
+    assert item.problem == "listed, but its file is missing"
+
+
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "t.jsonl")
     with pytest.raises(InputError, match=r"t\.jsonl: (a pipe, socket or device|not a regular file)"):

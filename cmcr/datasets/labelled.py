@@ -11,7 +11,7 @@ from cmcr.cells import Nothing
 from cmcr.errors import InputError, nearest
 from cmcr.inputs import Inputs, Item, Up, read_items
 from cmcr.modality import Modality, of_suffix
-from cmcr.tables import TABLES, Record, lines_of, read_table, read_text
+from cmcr.tables import TABLES, Record, is_file, lines_of, read_table, read_text
 
 KINDS = (Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD)
 """What is classified; text is what it is classified by."""
@@ -313,7 +313,7 @@ def _rows(
         name = record.values.get(path_column, "")
         where = manifest.parent / name
         problem = record.problem or _unusable(record, path_column)
-        if problem is None and not where.is_file():
+        if problem is None and not is_file(where):
             problem = "listed, but its file is missing"
         key = PurePosixPath(name).with_suffix("").as_posix() if PurePosixPath(name).name else f"row {record.line}"
         key = record.values.get("id", key)
