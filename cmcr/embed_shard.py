@@ -176,7 +176,7 @@ class Embedder:
     def source(self, item: Item) -> str:
         """Return where an item came from, relative to the memory: so a project folder can be moved as a whole."""
         if item.path is None:
-            return item.source
+            return readable(item.source)
         folder = item.path.parent
         if folder not in self._folders:
             self._folders[folder] = _relative(folder, self.path)

@@ -182,7 +182,7 @@ class Memory:
 
     def sources(self, modality: Modality, ids: set[str]) -> dict[str, str]:
         """Return where the rows of ``ids`` came from; other lines are not parsed, for there may be millions."""
-        wanted = {b'{"id": ' + json.dumps(each, ensure_ascii=False).encode() for each in ids}
+        wanted = {b'{"id": ' + json.dumps(each, ensure_ascii=False).encode("utf-8", "backslashreplace") for each in ids}
         found: dict[str, str] = {}
         for path in (self.path / shard.metadata for shard in self.shards(modality)):
             try:

@@ -278,7 +278,7 @@ def _json_line(value: Row | Skip) -> bytes:
     cells = [(name, getattr(value, name)) for name in value.__slots__]
     return (
         "{" + ", ".join([f'"{name}": {_encode(cell) if cell is not None else "null"}' for name, cell in cells]) + "}\n"
-    ).encode()
+    ).encode("utf-8", "backslashreplace")  # a surrogate, of a name that is no UTF-8, as JSON escapes it
 
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode

@@ -362,7 +362,7 @@ def test_class_folders(write_files, tmp_path, read):
     assert read(tmp_path / "set", modalities=[AUDIO]).classes == ("dogs",)
 
 
-def test_a_folder_whose_name_is_not_utf8_is_a_class_whose_name_can_be_written_down(tmp_path, read):
+def test_a_folder_whose_name_is_not_utf8_is_a_class_and_can_be_written_down(tmp_path, read):
     for name in (b"d\xf6gs", b"cats", b"\xff"):
         os.makedirs(os.fsencode(tmp_path / "set") + b"/" + name)
     for at in (b"/d\xf6gs/a.png", b"/cats/b.png"):

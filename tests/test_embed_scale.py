@@ -121,6 +121,23 @@ def test_all_follow_the_first_plan_though_the_memory_grows(tmp_path, fake_encode
     assert CHANGED in {skip.reason for skip in reports[-1].skipped} and Memory.open(tmp_path / "mem").verify() == []
 
 
+def test_parts_leave_out_another_files_id_as_a_run_alone_does(tmp_path, fake_encoder, write_files, folder_bytes):
+    encoder, given = fake_encoder(), []
+    for folder, start in (("A", 0), ("B", 5)):
+        photos = write_files(folder, "image", 5, start=start)
+        for number in range(start, start + 5):
+            (photos / f"{number:03d}.png").rename(photos / f"{number - start}.png")
+        given.append(read_items(str(photos), None, (IMAGE,)))
+    for memory in ("alone", "mem"):
+        embed(encoder, given[0], tmp_path / memory)
+    reports = [embed(encoder, given[1], tmp_path / "alone", shard_size=2)]
+    reports += [as_part(encoder, given[1], tmp_path / "mem", rank, 2, shard_size=2) for rank in (1, 0, 1)]
+    assert folder_bytes(tmp_path / "mem") == folder_bytes(tmp_path / "alone")
+    reason = "has the same id as ../A/3.png, which is in the memory: give --id-prefix"
+    assert reports[0].reasons() == reports[3].reasons() == [("has the same id as another", 5)]
+    assert reason in {skip.reason for skip in reports[-1].skipped} and reports[0].kept == 0
+
+
 @pytest.mark.parametrize("others", ["the same plan", "a run alone of other items"])
 def test_what_others_wrote_while_the_memory_was_looked_through_counts(
     tmp_path, fake_encoder, monkeypatch, folder_bytes, others

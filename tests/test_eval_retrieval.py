@@ -17,6 +17,7 @@ from cmcr.datasets.clips import read_clips
 from cmcr.encoders import load_encoder
 from cmcr.encoders.tiny import TinyEncoder
 from cmcr.errors import InputError
+from cmcr.memory import Memory
 from cmcr.modality import Modality
 from cmcr.space import ConnectedSpace
 from cmcr.tiny import clips as tiny
@@ -363,3 +364,26 @@ def test_a_clip_whose_frame_fails_is_not_averaged_over_the_rest(space, ave, unpa
         Subject.open(str(space)), replace(clips, clips=(first, *clips.clips[1:])), folder=tmp_path / "memories"
     )
     assert paired.missing == [("tiny0000000", "image: cannot be read: No such file or directory")]
+
+
+def test_two_memories_of_a_bare_encoder_are_measured_without_a_space(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    scenes = world.test_scenes(0)[:20]
+    world.write_images(tmp_path / "images", scenes, 0)
+    captions = [world.picture_caption(scene, np.random.default_rng(0), omit=0.0) for scene in scenes]
+    lines = [json.dumps({"id": f"{number:05d} ", "text": text}) + "\n" for number, text in enumerate(captions)]
+    (tmp_path / "captions.jsonl").write_text("".join(lines))
+    for source, memory in (("images", "x"), ("captions.jsonl", "y")):
+        assert main(["embed", source, "-e", "tiny-clip", "-o", memory]) == 0
+    found = run(capsys, "tiny-clip", "--a", "x:image", "--b", "y:text", "--json")
+    shown, encoder = json.loads(found.out), load_encoder("tiny-clip")
+    pictures, texts = (Memory.open(name).vectors(modality) for name, modality in (("x", IMAGE), ("y", Modality.TEXT)))
+    for k in (1, 5, 10):
+        assert shown["values"]["image->text"][f"recall@{k}"] == pytest.approx(naive_recall(pictures, texts, k))
+    assert (shown["n"], shown["fingerprints"]["space"]) == (20, encoder.fingerprint)
+    assert "20 pairs whose ids differ in how" in found.err and "next: cmcr connect" in found.err
+    assert "y was made by tiny-clip" not in run(capsys, "tiny-clap", "--a", "x:image", "--b", "y:text", code=1).out
+    assert (
+        "gone: does not exist; expected a memory"
+        in run(capsys, "tiny-clip", "--a", "gone:image", "--b", "y:text", code=1).err
+    )

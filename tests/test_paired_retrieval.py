@@ -64,6 +64,10 @@ def test_ids_in_two_unicode_forms_or_with_blanks_are_pairs(tmp_path):
     b = make_memory(tmp_path / "b", "seer", {TEXT: {other[name]: (name, None, name.encode()) for name in names}})
     result = evaluate(space, a, IMAGE, b, TEXT)
     assert (result.n, result.values["image->text"]["recall@1"]) == (3, 1.0)
+    assert (
+        result.notes[-1].startswith("2 pairs whose ids differ in")
+        and "'caf\\xe9' and 'cafe\\u0301'" in result.notes[-1]
+    )
     alone = make_memory(tmp_path / "c", "seer", {TEXT: {"C": ("C", None, b"C"), "x/d": ("d", None, b"d")}})
     with pytest.raises(InputError, match="pairs are joined by id; 'c' and 'C' differ in upper and lower case"):
         evaluate(space, a, IMAGE, alone, TEXT)

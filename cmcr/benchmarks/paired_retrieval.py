@@ -139,6 +139,7 @@ def evaluate_memories(
             f"no id is in both {memory_a.path} ({modality_a}: {ids_a[0]!r}, ...) and {memory_b.path} "
             f"({modality_b}: {ids_b[0]!r}, ...); pairs are joined by id{what_differs(ids_a, ids_b)}"
         )
+    ids, partners = [ids_a[row] for row in rows_a], [ids_b[row] for row in rows_b]
     names = _names(memory_a, modality_a, memory_b, modality_b)
     sides = (
         _memory_side(names[0], memory_a, modality_a, first, rows_a),
@@ -151,10 +152,10 @@ def evaluate_memories(
     }
     return measured(
         sides,
-        [ids_a[row] for row in rows_a],
+        ids,
         settings={"method": subject.method},
         fingerprints=fingerprints,
-        notes=_notes((names[0], len(ids_a)), (names[1], len(ids_b)), pairs),
+        notes=_notes((names[0], len(ids_a)), (names[1], len(ids_b)), pairs) + _loosely_joined(ids, partners),
         start=start,
     )
 
@@ -286,6 +287,14 @@ def _names(memory_a: Memory, modality_a: Modality, memory_b: Memory, modality_b:
     if modality_a is not modality_b:
         return modality_a.value, modality_b.value
     return f"{memory_a.encoder.name} {modality_a}", f"{memory_b.encoder.name} {modality_b}"
+
+
+def _loosely_joined(ids_a: Sequence[str], ids_b: Sequence[str]) -> tuple[str, ...]:
+    apart = [(a, b) for a, b in zip(ids_a, ids_b, strict=True) if a != b]
+    if not apart:
+        return ()
+    what = "whose ids differ in how their letters are composed or in blanks around them were joined"
+    return (f"{len(apart)} pairs {what}: {apart[0][0]!a} and {apart[0][1]!a}",)
 
 
 def _notes(first: tuple[str, int], second: tuple[str, int], pairs: int) -> tuple[str, ...]:

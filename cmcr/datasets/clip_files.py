@@ -14,6 +14,7 @@ from cmcr import video
 from cmcr.datasets.clip import Clip
 from cmcr.errors import InputError, ItemError
 from cmcr.hooks import Progress, silent
+from cmcr.ids import joining_form
 from cmcr.inputs import Item
 from cmcr.modality import Modality
 
@@ -66,8 +67,11 @@ class Media:
                         self.found[kind].setdefault(path.stem, path)
 
     def of(self, kind: str, name: str) -> Path | None:
-        """Return the first file of that stem."""
-        return self.found[kind].get(name)
+        """Return the first file of that stem, or of that stem in another Unicode form."""
+        files = self.found[kind]
+        if name in files or name.isascii():
+            return files.get(name)
+        return next((path for stem, path in files.items() if joining_form(stem) == joining_form(name)), None)
 
 
 def filled(

@@ -9,6 +9,7 @@ from typing import Any
 
 from cmcr.cells import Nothing
 from cmcr.errors import InputError, nearest
+from cmcr.ids import readable
 from cmcr.inputs import Inputs, Item, Up, read_items
 from cmcr.modality import Modality, of_suffix
 from cmcr.tables import TABLES, Record, is_file, lines_of, read_table, read_text
@@ -214,11 +215,11 @@ def collect(
         elif item.id in seen:
             problem = item.problem or "listed twice"
         key = item.id if item.id not in seen else f"{item.id}#{len(items)}"
-        kept = replace(item, id=key, problem=problem or item.problem)
+        kept = replace(item, id=readable(key), source=readable(item.source), problem=problem or item.problem)
         seen.add(key)
         items.append(kept)
         if kept.problem is None and number is not None:
-            labels[key] = number
+            labels[kept.id] = number
     if not items:
         raise InputError(f"{asked.path}: lists no item in layout {asked.layout}; found {found_in(asked.path)}")
     more.setdefault("expected", len(items))
@@ -256,6 +257,7 @@ def read_folders(asked: Asked) -> Labelled:
     if inputs.ignored:
         aside = ", ".join(f"{suffix} ({count})" for suffix, count in inputs.ignored.items())
         notes.append(f"left aside for their suffix: {aside}")
+    notes += inputs.remarks
     classes = read_names(asked.names) if asked.names else sorted(held)
     return collect(asked, asked.path.resolve().name, inputs.modality, inside, classes, notes=tuple(notes))
 
@@ -357,15 +359,13 @@ def _modality_of(asked: Asked, names: Sequence[str]) -> Modality:
 
 def subfolders(path: Path) -> list[str]:
     """Return the names of the folders in a folder, sorted and as UTF-8; hidden ones left out."""
-    return sorted(_readable(each) for each in path.iterdir() if each.is_dir() and not each.name.startswith("."))
+    return sorted(readable(each.name) for each in path.iterdir() if each.is_dir() and not each.name.startswith("."))
 
 
 def found_in(path: Path) -> str:
     """Return a few names of what lies in a folder, for an error."""
     folder = path if path.is_dir() else path.parent
-    names = sorted(_readable(each) + "/" * each.is_dir() for each in folder.iterdir() if not each.name.startswith("."))
+    names = sorted(
+        readable(each.name) + "/" * each.is_dir() for each in folder.iterdir() if not each.name.startswith(".")
+    )
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "nothing"
-
-
-def _readable(path: Path) -> str:
-    return path.name.encode("utf-8", "backslashreplace").decode()
