@@ -1,22 +1,27 @@
-"""Take frames and sound out of videos with PyAV (extra ``video``). Whatever is wrong with one becomes an ItemError.
+"""Take frames and sound out of videos with PyAV. Whatever is wrong with one becomes an ItemError.
 
-Videos are untrusted: only container formats that hold their own data are opened (a playlist would make FFmpeg read
-other files, or the network), and pixels and seconds are bounded.
+Videos are untrusted: only container formats that hold their own data are opened, and pixels and seconds are bounded.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmcr.errors import ItemError, MissingExtraError
+from cmcr.decode.common import decoding, note, reserve
+from cmcr.decode.containers import joined, opened
+from cmcr.decode.mixing import Mix
+from cmcr.errors import ItemError
 from cmcr.files import write_atomic
 
 if TYPE_CHECKING:
@@ -30,10 +35,11 @@ MAX_SECONDS = 3600.0
 """Videos above an hour are refused: no data set of clips here holds one."""
 
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,ogg,asf"
-_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
-_SANE_RATES = range(1_000, 1_000_001)
 _TIME_BASE = 1_000_000  # FFmpeg's AV_TIME_BASE, in which a container's duration is given
+_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
 _SLACK = 1.0  # seconds by which a video may end before what it declares
+_SHEAR = 0.01  # the smaller part of a matrix that still counts as a turn by right angles
+_DECODER, _FRAME = 12, 8  # bytes a pixel: of a decoder's pictures, and of a frame with its RGB copy
 
 
 def duration(path: Path) -> float:
@@ -41,7 +47,6 @@ def duration(path: Path) -> float:
 
     Raises:
         ItemError: not a video, damaged, without pictures, or above ``MAX_SECONDS``.
-        MissingExtraError: PyAV is not installed.
     """
     with _opened(path) as container:
         return _seconds(container, _pictures(container))
@@ -53,17 +58,24 @@ def evenly(seconds: float, count: int) -> list[float]:
 
 
 def frames_at(path: Path, times: Sequence[float]) -> list[Image]:
-    """Return for each time (seconds from the beginning) the frame nearest to it, upright, as an RGB picture.
+    """Return for each time (seconds from the beginning) the frame nearest to it as an RGB picture, as players show it.
+
+    It is turned and mirrored as the video's display matrix says, and made wider or narrower where its pixels are not
+    square. A turn by no right angle leaves black corners, and a note.
 
     Raises:
-        ItemError: not a video, damaged, without pictures, cut off before one of the times, or above ``MAX_PIXELS``.
-        MissingExtraError: PyAV is not installed.
+        ItemError: not a video, damaged, without pictures, cut off before one of the times, above ``MAX_PIXELS``, or
+            above the budget of memory.
     """
     with _opened(path) as container:
         stream = _pictures(container)
         if (container.duration or 0) / _TIME_BASE > MAX_SECONDS:
             raise ItemError(f"more than {MAX_SECONDS:.0f} seconds")
-        found = {time: _upright(frame) for time, frame in _nearest(container, stream, times).items()}
+        aspect = Fraction(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
+        codec = stream.codec_context
+        _check_size(_square(codec.width, aspect), codec.height)
+        reserve((_DECODER + _FRAME * len(set(times))) * _square(codec.width, max(aspect, Fraction(1))) * codec.height)
+        found = {time: _shown(frame, aspect) for time, frame in _nearest(container, stream, times).items()}
         return [found[time] for time in times]
 
 
@@ -78,16 +90,16 @@ def samples(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
         (n,) float32 mono samples in [-1, 1], n >= 1, and their rate.
 
     Raises:
-        ItemError: not a video, damaged, without sound, cut off, or above ``MAX_SECONDS``.
-        MissingExtraError: PyAV is not installed.
+        ItemError: not a video, damaged, without sound, cut off, above ``MAX_SECONDS``, or above the budget of memory.
     """
+    mix = Mix(None, MAX_SECONDS)
     with _opened(path) as container:
-        mono, own = _decode_mono(container)
-    if rate is None or rate == own:
-        return mono, own
-    import soxr
-
-    return np.clip(soxr.resample(mono, own, rate), -1.0, 1.0, dtype=np.float32), rate
+        for block, own in joined(_sounds(container)):
+            mix.add(block, own)
+    mono, own = mix.mono(rate)
+    if not mono.size:
+        raise ItemError("no samples in its sound")
+    return mono, own
 
 
 def unpack_frames(path: Path, times: Sequence[float], targets: Sequence[Path]) -> None:
@@ -100,8 +112,9 @@ def unpack_frames(path: Path, times: Sequence[float], targets: Sequence[Path]) -
     """
     missing = [(time, target) for time, target in zip(times, targets, strict=True) if not _is_fresh(target, path)]
     if missing:
-        for image, (_, target) in zip(frames_at(path, [time for time, _ in missing]), missing, strict=True):
-            _write(target, path, partial(image.save, format="PNG"))
+        with decoding():
+            for image, (_, target) in zip(frames_at(path, [time for time, _ in missing]), missing, strict=True):
+                _write(target, path, partial(image.save, format="PNG"))
 
 
 def unpack_sound(path: Path, target: Path) -> None:
@@ -113,8 +126,9 @@ def unpack_sound(path: Path, target: Path) -> None:
     if not _is_fresh(target, path):
         import soundfile
 
-        mono, rate = samples(path)
-        _write(target, path, lambda file: soundfile.write(file, mono, rate, subtype="PCM_16", format="WAV"))
+        with decoding():
+            mono, rate = samples(path)
+            _write(target, path, lambda file: soundfile.write(file, mono, rate, subtype="PCM_16", format="WAV"))
 
 
 def _write(target: Path, source: Path, save: Callable[[io.BytesIO], object]) -> None:
@@ -135,31 +149,18 @@ def _is_fresh(target: Path, source: Path) -> bool:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
-        import av
-    except ImportError:
-        raise MissingExtraError("av", "video", "reading videos") from None
-    try:
         file = path.open("rb")
     except OSError as error:
         raise ItemError(f"cannot be read: {error.strerror or error}") from error
-    try:
-        with file, av.open(file, options=_OPTIONS, metadata_errors="replace") as container:
-            yield container
-    except (ItemError, MissingExtraError):
-        raise
-    except (av.FFmpegError, OSError) as error:
-        raise ItemError(f"not a video, or damaged: {error.strerror or type(error).__name__}") from error
-    except Exception as error:  # a decoder may raise anything on damaged bytes
-        raise ItemError(f"damaged video: {' '.join(str(error).split())[:200] or type(error).__name__}") from error
+    with file, opened(file, _FORMATS, "video", _OPTIONS) as container:
+        yield container
 
 
 def _pictures(container: Any) -> Any:
     stream = next(iter(container.streams.video), None)
     if stream is None or stream.codec_context is None:
         raise ItemError("no pictures in it")
-    size = stream.codec_context.width, stream.codec_context.height
-    if size[0] * size[1] > MAX_PIXELS:
-        raise ItemError(f"{size[0]} x {size[1]} pixels; at most {MAX_PIXELS} are decoded")
+    _check_size(stream.codec_context.width, stream.codec_context.height)
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # a stream may change its size on the way
     return stream
 
@@ -209,46 +210,61 @@ def _timed(container: Any, stream: Any) -> Iterator[tuple[float, Any]]:
                 yield frame.time - first, frame
 
 
-def _upright(frame: Any) -> Image:
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ItemError(f"{width} x {height} pixels; at most {MAX_PIXELS} are decoded")
+
+
+def _square(width: int, aspect: Fraction) -> int:
+    """Return how wide pictures are once their pixels are square: the height stays, as in players."""
+    return max(1, round(width * aspect))
+
+
+def _shown(frame: Any, aspect: Fraction) -> Image:
+    """Return a frame as players show it: square pixels first, for the display matrix is of those."""
     image: Image = frame.to_image()
-    return image.rotate(frame.rotation, expand=True) if frame.rotation else image
+    width = _square(image.width, aspect)
+    _check_size(width, image.height)
+    if width != image.width:
+        image = image.resize((width, image.height))
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    return image if matrix is None else _turned(image, struct.unpack("=9i", bytes(matrix)[:36]))
 
 
-def _decode_mono(container: Any) -> tuple[np.ndarray, int]:
-    stream = next(iter(container.streams.audio), None)
-    if stream is None or stream.codec_context is None:
-        raise ItemError("no sound in it")
-    rate = int(stream.codec_context.sample_rate)
-    if rate not in _SANE_RATES:
-        raise ItemError(f"{rate} samples a second; expected {_SANE_RATES[0]} to {_SANE_RATES[-1]}")
-    blocks, count = [np.zeros(0, np.float32)], 0
-    for block in _blocks(container, stream):
-        blocks.append(block)
-        count += len(block)
-        if count > MAX_SECONDS * rate:
-            raise ItemError(f"more than {MAX_SECONDS:.0f} seconds of sound")
-    mono = np.concatenate(blocks)
-    if not mono.size:
-        raise ItemError("no samples in its sound")
-    if not np.isfinite(mono).all():
-        raise ItemError("non-finite samples")
-    return np.clip(mono, -1.0, 1.0), rate
+def _turned(image: Image, matrix: tuple[int, ...]) -> Image:
+    """Return an image moved by a display matrix, in which (x, y) goes to (a x + c y, b x + d y)."""
+    from PIL.Image import Transpose
+
+    a, b, _, c, d, *_ = matrix
+    straight, crossed = min(abs(a), abs(d)), min(abs(b), abs(c))
+    if max(abs(b), abs(c)) <= _SHEAR * straight:
+        right, down = a, d
+    elif max(abs(a), abs(d)) <= _SHEAR * crossed:
+        image, right, down = image.transpose(Transpose.TRANSPOSE), c, b
+    elif a * d == b * c:  # all zeros, or everything on one line
+        return image
+    else:
+        degrees = round(math.degrees(math.atan2(b, a)))
+        note(f"turned by {degrees} degrees, with black corners")
+        upright = image if a * d > b * c else image.transpose(Transpose.FLIP_TOP_BOTTOM)
+        return upright.rotate(-degrees, expand=True)
+    image = image.transpose(Transpose.FLIP_LEFT_RIGHT) if right < 0 else image
+    return image.transpose(Transpose.FLIP_TOP_BOTTOM) if down < 0 else image
 
 
-def _blocks(container: Any, stream: Any) -> Iterator[np.ndarray]:
-    """Yield the sound block by block, (n,) float32, and see that the file does not end before it should.
+def _sounds(container: Any) -> Iterator[Any]:
+    """Yield the sound frame by frame, and see that the file does not end before it should.
 
     All its streams are looked at for that: a sound may well be shorter than its pictures.
     """
-    import av
-
-    planar, end = av.AudioResampler(format="fltp"), 0.0
+    stream, end = next(iter(container.streams.audio), None), 0.0
+    if stream is None or stream.codec_context is None:
+        raise ItemError("no sound in it")
     for packet in container.demux():
         if packet.pts is not None:
             end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         if packet.stream.index == stream.index:
-            for frame in packet.decode():
-                yield from (part.to_ndarray().mean(axis=0, dtype=np.float32) for part in planar.resample(frame))
+            yield from packet.decode()
     declared = (container.duration or 0) / _TIME_BASE
     if end < declared - _SLACK:
         raise ItemError(f"cut off after {end:.1f} of {declared:.1f} s")

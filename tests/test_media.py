@@ -316,7 +316,7 @@ BAD = [
     (audio, b"not a sound at all", "unknown sound"),
     (audio, png(), "unknown sound"),
     (audio, wav(TONE)[:9_000], "truncated sound: 9000 of 32044 bytes"),
-    (audio, wav(TONE, kind="FLAC")[:4_000], "damaged"),
+    (audio, wav(TONE, kind="FLAC")[:4_000], "truncated sound: 8192 of 16000 samples"),
     (audio, wav(TONE[:0]), "no samples"),
     (audio, wav(np.array([0, np.nan, 1], np.float32), subtype="FLOAT"), "non-finite"),
     (audio, wav(np.array([0, np.inf, 1], np.float32), subtype="FLOAT"), "non-finite"),

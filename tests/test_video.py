@@ -1,6 +1,5 @@
 """Frames and sound of videos, against videos whose every frame is known."""
 
-import sys
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +9,9 @@ import numpy as np
 import pytest
 
 from cmcr import media, video
-from cmcr.errors import ItemError, MissingExtraError
+from cmcr.decode import common
+from cmcr.decode.common import decoding
+from cmcr.errors import ItemError
 
 FPS, SECONDS, RATE = 10, 6, 22_050
 SIZE = (48, 32)
@@ -22,7 +23,7 @@ def shade(number):
 
 def write(
     path, *, codec="mpeg4", container=None, gop=12, start=0.0, rotation=None, stereo=False, sound=True, pictures=True,
-    heard=SECONDS, size=SIZE, options=None,
+    heard=SECONDS, size=SIZE, options=None, matrix=None, aspect=None, top=0,
 ):  # fmt: skip
     """Write six seconds at ten frames a second: frame n is of grey shade(n), its left half brighter; a 440 Hz tone."""
     with av.open(str(path), "w", format=container, options=options or {}) as file:
@@ -33,6 +34,11 @@ def write(
             stream.bit_rate = 2_000_000
             if rotation is not None:
                 stream.set_display_rotation(rotation)
+            if matrix is not None:
+                a, b, c, d = (round(each * 65536) for each in matrix)
+                stream.set_display_matrix((a, b, 0, c, d, 0, 0, 0, 1 << 30))
+            if aspect is not None:
+                stream.codec_context.sample_aspect_ratio = aspect
         if sound:
             layout = "stereo" if stereo else "mono"
             ears = file.add_stream("aac" if container is None else "pcm_s16le", rate=RATE, layout=layout)
@@ -40,6 +46,7 @@ def write(
             for number in range(FPS * SECONDS):
                 grey = np.full((size[1], size[0], 3), shade(number), np.uint8)
                 grey[:, : size[0] // 2] += 30
+                grey[: size[1] // 4] += top
                 frame = av.VideoFrame.from_ndarray(grey, format="rgb24")
                 frame.pts, frame.time_base = number + round(start * FPS), Fraction(1, FPS)
                 file.mux(stream.encode(frame))
@@ -99,6 +106,75 @@ def test_frames_are_turned_upright(tmp_path, degrees, bright):
     assert pixels.shape == (SIZE if degrees != 180 else SIZE[::-1])
     half = {"bottom": pixels[28:], "top": pixels[:20], "right": pixels[:, 28:]}[bright]
     assert half.mean() == pytest.approx(shade(20) + 30, abs=4)
+
+
+# A right-angled matrix (a, b, c, d): (x, y) goes to (a x + c y, b x + d y).
+MOVES = [(sign_a, 0, 0, sign_b) for sign_a in (1, -1) for sign_b in (1, -1)]
+MOVES += [(0, sign_a, sign_b, 0) for sign_a in (1, -1) for sign_b in (1, -1)]
+
+
+@pytest.mark.skipif(not hasattr(av.VideoStream, "set_display_matrix"), reason="this PyAV cannot write a display matrix")
+@pytest.mark.parametrize("matrix", MOVES)
+def test_frames_are_turned_and_mirrored_as_their_display_matrix_says(tmp_path, matrix):
+    pixels = np.asarray(video.frames_at(write(tmp_path / "a.mp4", matrix=matrix, top=60, sound=False), [2.0])[0]).mean(
+        axis=2
+    )
+    plain = np.asarray(video.frames_at(write(tmp_path / "b.mp4", top=60, sound=False), [2.0])[0]).mean(axis=2)
+    a, b, c, d = matrix
+    expected = np.zeros_like(pixels)
+    height, width = plain.shape
+    for y, x in np.ndindex(height, width):  # the definition, pixel by pixel
+        to_x, to_y = a * x + c * y, b * x + d * y
+        to_x += (width - 1) * (a < 0) + (height - 1) * (c < 0)
+        to_y += (width - 1) * (b < 0) + (height - 1) * (d < 0)
+        expected[to_y, to_x] = plain[y, x]
+    np.testing.assert_allclose(pixels, expected, atol=1)
+
+
+@pytest.mark.skipif(not hasattr(av.VideoStream, "set_display_matrix"), reason="this PyAV cannot write a display matrix")
+def test_a_turn_by_no_right_angle_is_told(tmp_path):
+    cos, sin = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    path = write(tmp_path / "tilted.mp4", matrix=(cos, sin, -sin, cos), sound=False)
+    with decoding() as item:
+        image = video.frames_at(path, [2.0])[0]
+    assert image.size[0] > SIZE[0] and image.size[1] > SIZE[1] and np.asarray(image)[0, 0].max() == 0
+    assert item.notes == ["turned by 30 degrees, with black corners"]
+    flat = write(tmp_path / "flat.mp4", matrix=(0, 0, 0, 0), sound=False)
+    assert video.frames_at(flat, [2.0])[0].size == SIZE  # a matrix that shows nothing is no matrix
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "mpeg4"), ("a.mkv", "mpeg4"), ("a.ts", "mpeg2video")])
+def test_pixels_are_made_square(tmp_path, name, codec):
+    wide = write(tmp_path / name, codec=codec, aspect=Fraction(2, 1), sound=False)
+    if codec == "mpeg2video":  # which knows but few shapes of the whole picture: 16:9 here
+        wide = write(tmp_path / name, codec=codec, aspect=Fraction(32, 27), sound=False)
+    (image,) = video.frames_at(wide, [1.0])
+    assert image.size == ((57, 32) if codec == "mpeg2video" else (96, 32))
+    half = np.asarray(image).mean(axis=2)
+    assert half[:, : half.shape[1] // 2 - 8].mean() - half[:, half.shape[1] // 2 + 8 :].mean() == pytest.approx(
+        30, abs=3
+    )
+    if codec == "mpeg4":
+        narrow = write(tmp_path / name, codec=codec, aspect=Fraction(1, 2), sound=False)
+        assert video.frames_at(narrow, [1.0])[0].size == (24, 32)
+
+
+@pytest.mark.skipif(not hasattr(av.VideoStream, "set_display_matrix"), reason="this PyAV cannot write a display matrix")
+def test_pixels_are_made_square_before_the_picture_is_turned(tmp_path):
+    path = write(tmp_path / "both.mp4", matrix=(0, 1, -1, 0), aspect=Fraction(2, 1), sound=False)
+    assert video.frames_at(path, [1.0])[0].size == (32, 96)
+
+
+def test_pictures_are_bounded_as_they_are_shown(tmp_path, monkeypatch):
+    path = write(tmp_path / "wide.mp4", aspect=Fraction(20, 1), sound=False)
+    assert video.frames_at(path, [1.0])[0].size == (960, 32)
+    monkeypatch.setattr(video, "MAX_PIXELS", 20_000)
+    with pytest.raises(ItemError, match="960 x 32 pixels; at most 20000"):
+        video.frames_at(path, [1.0])
+    monkeypatch.setattr(common, "BUDGET", common.Budget(500_000))
+    monkeypatch.setattr(video, "MAX_PIXELS", 400_000)
+    with pytest.raises(ItemError, match="CMCR_DECODE_BYTES"):
+        video.frames_at(path, [1.0])
 
 
 def test_evenly_spaced_times_are_the_middles_of_equal_parts():
@@ -256,7 +332,7 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path):
 
 
 def test_whatever_a_decoder_raises_is_one_items_fault(clip, monkeypatch):
-    monkeypatch.setattr(video, "_upright", lambda frame: frame.unknown)
+    monkeypatch.setattr(video, "_shown", lambda frame, aspect: frame.unknown)
     with pytest.raises(ItemError, match=r"damaged video: .*unknown"):
         video.frames_at(clip, [1.0])
 
@@ -295,12 +371,6 @@ def test_a_failed_unpack_leaves_nothing(tmp_path):
     with pytest.raises(ItemError):
         video.unpack_sound(tmp_path / "bad.mp4", tmp_path / "out" / "bad.wav")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_missing_library_names_its_extra(clip, monkeypatch):
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'cmcr\[video\]'"):
-        video.duration(clip)
 
 
 def test_the_library_says_nothing_on_its_own(clip, tmp_path, capfd):

@@ -85,9 +85,6 @@ def filled(
         frames: Which frames of a video.
         unpack: Folder for frames and sounds of videos.
         progress: Told after every clip.
-
-    Raises:
-        MissingExtraError: there are videos, and PyAV is not installed.
     """
     # Two rows of a list may name one video: it is unpacked by one thread at a time.
     locks = {name: Lock() for each in listed for name in (each.image, each.audio)}

@@ -61,7 +61,6 @@ def read_clips(
 
     Raises:
         InputError: a file that the layout needs is not there; the message says what was looked for and what was found.
-        MissingExtraError: there are videos, and PyAV is not installed.
     """
     kind = layout or _seen_layout(data)
     if kind == "pairs":

@@ -1,28 +1,40 @@
-"""Decode sounds: untrusted bytes in, mono samples or an ItemError out."""
+"""Decode sounds: untrusted bytes in, mono samples or an ItemError out.
+
+Two libraries read them. libsndfile has what lies in chunks (WAV, AIFF and their kin), where positions are exact; it is
+quick, and knows every subtype. PyAV has the streams (FLAC, Ogg, MPEG), whose length only decoding finds. Both read
+from the beginning to the end and never seek.
+"""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from cmcr.decode.common import one_line, refuse_empty
+from cmcr.decode import chunks, streams
+from cmcr.decode.common import note, one_line, refuse_empty
+from cmcr.decode.containers import joined, opened
+from cmcr.decode.mixing import Mix
 from cmcr.errors import ItemError
 
 MAX_SECONDS = 3600.0
 """Sounds above an hour are refused, unless the caller only asks for a beginning."""
 
-_BLOCK = 1 << 16
-_SANE_RATES = range(1_000, 1_000_001)
-_STREAMED = 0x7FFF_FFFF  # a writer that could not seek back leaves such a size in a RIFF header
+_BLOCK = 1 << 17  # samples of all channels
+_FORMATS = "flac,ogg,mp3,wav"
+_CODECS = "flac,vorbis,libvorbis,opus,libopus,speex,libspeex,mp3float,mp3,mp2float,mp2,mp1float,mp1,pcm_s16le"
+_SLACK = 0.05  # seconds that an Ogg file may be shorter than it says
+_DAMAGED = 0.1
+"""Where more than this part of the frames cannot be decoded, the sound is no sound; what is less is told."""
 
 
 def read_audio(data: bytes, rate: int, max_seconds: float | None = None) -> np.ndarray:
     """Decode a sound, mix its channels down and resample it.
 
     Args:
-        data: A WAV, FLAC, MP3, Ogg or AIFF file.
+        data: A WAV, FLAC, MP3, Ogg or AIFF file, or another that libsndfile knows.
         rate: Samples a second wanted.
         max_seconds: Decode only this long a beginning; None decodes all, up to ``MAX_SECONDS``.
 
@@ -30,47 +42,125 @@ def read_audio(data: bytes, rate: int, max_seconds: float | None = None) -> np.n
         (n,) float32 mono samples in [-1, 1], n >= 1.
 
     Raises:
-        ItemError: empty, not a sound, truncated, too long, without samples, or non-finite.
+        ItemError: empty, not a sound, truncated, too long, without samples, non-finite, or above the memory budget.
     """
-    import soundfile
-    import soxr
-
     refuse_empty(data)
-    _refuse_cut_riff(data)
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            mono, source_rate = _decode_mono(file, max_seconds), file.samplerate
-    except soundfile.LibsndfileError as error:
-        raise ItemError(f"damaged or unknown sound: {one_line(error.error_string)}") from error
-    if not np.isfinite(mono).all():
-        raise ItemError("non-finite samples")
-    if source_rate != rate:
-        mono = soxr.resample(mono, source_rate, rate)
+    mix, bare = Mix(max_seconds, MAX_SECONDS), streams.without_tags(data)
+    tagged = len(bare) < len(data) and not chunks.is_chunked(bare)
+    if tagged or streams.is_stream(bare) or (chunks.is_chunked(bare) and chunks.holds_mpeg(bare)):
+        _decode_streams(bare, mix)
+    else:
+        _decode_chunks(chunks.for_libsndfile(bare) if chunks.is_chunked(bare) else bare, mix)
+    mono, _ = mix.mono(rate)
     if not mono.size:
         raise ItemError("no samples")
-    clipped: np.ndarray = np.clip(mono, -1.0, 1.0, dtype=np.float32)
-    return clipped
-
-
-def _refuse_cut_riff(data: bytes) -> None:
-    # libsndfile reads a cut WAV or AIFF as a shorter one, without a word.
-    if data[:4] not in (b"RIFF", b"FORM"):
-        return
-    declared = int.from_bytes(data[4:8], "little" if data[:4] == b"RIFF" else "big")
-    if len(data) < min(declared, _STREAMED) + 8 - 1 and declared < _STREAMED:  # the last pad byte is often left out
-        raise ItemError(f"truncated sound: {len(data)} of {declared + 8} bytes")
-
-
-def _decode_mono(file: Any, max_seconds: float | None) -> np.ndarray:
-    frames, rate = int(file.frames), int(file.samplerate)
-    if rate not in _SANE_RATES:
-        raise ItemError(f"{rate} samples a second; expected {_SANE_RATES[0]} to {_SANE_RATES[-1]}")
-    if max_seconds is None and frames > MAX_SECONDS * rate:
-        raise ItemError(f"{frames / rate:.0f} seconds; at most {MAX_SECONDS:.0f} are decoded: cut it into parts")
-    wanted = frames if max_seconds is None else min(frames, int(np.ceil(max_seconds * rate)))
-    # Block by block, so that many channels never stand in memory at full length.
-    blocks = file.blocks(_BLOCK, frames=wanted, dtype="float32", always_2d=True)
-    mono = np.concatenate([block.mean(axis=1) for block in blocks] or [np.zeros(0, np.float32)])
-    if len(mono) < 0.9 * wanted:  # the length an MP3 declares may be an estimate
-        raise ItemError(f"truncated sound: {len(mono)} of {wanted} samples")
     return mono
+
+
+def _decode_chunks(data: bytes, mix: Mix) -> None:
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            file.seekable = lambda: False  # else soundfile seeks after every read
+            frames, rate, size = int(file.frames), int(file.samplerate), max(1, _BLOCK // file.channels)
+            mix.expect(frames, rate)
+            while not mix.full:
+                block = file.read(min(size, max(1, frames - mix.count)), dtype="float32", always_2d=True)
+                if not block.size:
+                    break
+                mix.add(block, rate)
+    except soundfile.LibsndfileError as error:
+        raise ItemError(f"damaged or unknown sound: {one_line(error.error_string)}") from error
+    if not mix.full and mix.count < 0.9 * frames:  # of a codec in blocks the frames are an estimate
+        raise ItemError(f"truncated sound: {mix.count} of {frames} samples")
+
+
+def _decode_streams(data: bytes, mix: Mix) -> None:
+    links, cut = streams.ogg_links(data) if data[:4] == b"OggS" else ([streams.Link(data, 0)], None)
+    for link in links:
+        try:
+            if not mix.full:
+                _Stream(link, mix).decode()
+        except ItemError:
+            if cut is None or link is not links[-1]:
+                raise
+    if cut is not None and not mix.full:
+        raise ItemError(f"truncated sound: {cut}")
+
+
+class _Stream:
+    """One stream while it is decoded: what its header says, and what is found."""
+
+    def __init__(self, link: streams.Link, mix: Mix) -> None:
+        self._data, self._position, self._mix, self._before = link.data, link.position, mix, mix.count
+        self._is_ogg = self._data[:4] == b"OggS"
+        self._samples, self._frames = streams.flac_samples(self._data), streams.mpeg_frames(self._data)
+        self._seconds = 0.0  # of Ogg
+        self._packets = self._bad = 0
+        self._first, self._last_is_bad = b"", False
+        self._last: Any = None
+
+    def decode(self) -> None:
+        """Add what it holds to the mix.
+
+        Raises:
+            ItemError: no sound, less than its header says, a last frame that is not whole, or too many that are no use.
+        """
+        with opened(io.BytesIO(self._data), _FORMATS, "sound", {"codec_whitelist": _CODECS}) as container:
+            for block, rate in joined(self._decoded(container)):
+                self._mix.add(block, rate)
+                if self._mix.full:
+                    return
+        self._check_last()
+        self._check()
+
+    def _decoded(self, container: Any) -> Iterator[Any]:
+        import av
+
+        stream = next(iter(container.streams.audio), None)
+        if stream is None or stream.codec_context is None:
+            raise ItemError("no sound in it")
+        codec = stream.codec_context
+        self._mix.expect(self._samples, codec.sample_rate)
+        if self._is_ogg and len(container.streams) == 1:
+            self._seconds = float(self._position * stream.time_base)
+        codec.thread_count = 1  # the callers have threads enough
+        codec.options = {"codec_whitelist": _CODECS} | ({"err_detect": "crccheck+explode"} if self._samples else {})
+        for packet in container.demux(stream):
+            if packet.size:  # the very last has none: it asks for what the decoder still holds
+                self._packets += 1
+                self._last, self._last_is_bad = packet, False
+                self._first = self._first or bytes(packet)[:2]
+            try:
+                yield from packet.decode()
+            except av.FFmpegError:
+                self._bad, self._last_is_bad = self._bad + 1, True
+
+    def _check_last(self) -> None:
+        if self._is_ogg or self._last is None:
+            return
+        last = bytes(self._last)
+        length = 0 if self._samples else streams.mpeg_frame_bytes(last)
+        if last[:2] == self._first and (len(last) < length or (self._last_is_bad and not length)):
+            told = f"{self._frames} frames" if self._frames else f"{self._samples} samples" if self._samples else ""
+            found = self._packets - 1 if self._frames else self._mix.count - self._before
+            raise ItemError(
+                f"truncated sound: {found} of {told}"
+                if told
+                else f"truncated sound: it ends within its frame {self._packets}"
+            )
+        if self._last_is_bad:  # no frame, but a tag or other junk behind them
+            self._bad, self._packets = self._bad - 1, self._packets - 1
+
+    def _check(self) -> None:
+        count, expected = self._mix.count - self._before, self._samples or round(self._seconds * self._mix.rate)
+        bad = f"{self._bad} of {self._packets} frames cannot be decoded"
+        if self._bad > _DAMAGED * self._packets or (self._bad and self._samples):
+            raise ItemError(f"damaged sound: {bad}")
+        if count < (self._samples or 0.9 * expected):  # a damaged page of Ogg is passed over
+            raise ItemError(f"truncated sound: {count} of {expected} samples")
+        if self._packets < self._frames - 1:  # some count the frame of the header, too
+            raise ItemError(f"truncated sound: {self._packets} of {self._frames} frames")
+        if self._bad or count < expected - _SLACK * self._mix.rate:
+            note(f"damaged: {bad}" if self._bad else f"damaged: {count} of {expected} samples can be decoded")

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cmcr.errors import MissingExtraError
 from cmcr.files import write_atomic
 from cmcr.tiny import world
 from cmcr.tiny.scene import Scene
@@ -72,9 +71,6 @@ def write_ave(folder: Path, seed: int, test: Sequence[Scene] | None = None, trai
 
     Returns:
         The ids of the test split, in its order. Its file lists the first video again under another category.
-
-    Raises:
-        MissingExtraError: PyAV is not installed.
     """
     root = folder / "AVE_Dataset"
     shown = list(world.test_scenes(seed) if test is None else test)
@@ -220,10 +216,8 @@ def _wav(samples: np.ndarray) -> bytes:
 
 def _mp4(frames: Sequence[Image.Image], samples: np.ndarray) -> bytes:
     """Encode frames (``FPS`` a second) and mono samples (``SAMPLE_RATE`` a second) as MPEG-4 and AAC."""
-    try:
-        import av
-    except ImportError:
-        raise MissingExtraError("av", "video", "writing videos") from None
+    import av
+
     buffer = io.BytesIO()
     # Bit-exact: no time of writing and no version in the file.
     with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
