@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from cmcr.encoders.base import Encoder
 from cmcr.errors import InputError
 from cmcr.hooks import Progress, silent
 from cmcr.inputs import SAME_ID, Inputs, Item
-from cmcr.manifest import Skip
+from cmcr.manifest import Row, Skip
 from cmcr.memory import Memory
 from cmcr.memory_writer import MemoryWriter
 from cmcr.modality import Modality
@@ -35,6 +36,7 @@ class EmbedReport:
         already: Items that were in the memory.
         duplicates: Repeated texts that were dropped.
         skipped: What could not be embedded, in this run or before.
+        noted: Rows added of which their decoder told something.
         ignored: Files left aside for their suffix, counted by suffix.
         remarks: What else was seen while listing, e.g. which linked folders were followed.
         rows: Rows of this modality that the memory holds now.
@@ -49,6 +51,7 @@ class EmbedReport:
     already: int = 0
     duplicates: int = 0
     skipped: list[Skip] = field(default_factory=list)
+    noted: list[Row] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     rows: int = 0
@@ -76,6 +79,7 @@ class EmbedReport:
         """Count a shard."""
         self.embedded += len(embedded.rows)
         self.skipped += embedded.skips
+        self.noted += embedded.noted
 
     @property
     def kept(self) -> int:
@@ -85,6 +89,11 @@ class EmbedReport:
     def reasons(self) -> list[tuple[str, int]]:
         """Return the reasons of the skips, the most frequent first; those that name another file count as one."""
         return Counter(kind_of(skip.reason) for skip in self.skipped).most_common()
+
+    def notes(self) -> list[tuple[Row, int]]:
+        """Return a row for each kind of note, and how many have one that differs in its numbers alone; most first."""
+        kinds = [re.sub(r"[\d.,]+", "0", row.note or "") for row in self.noted]
+        return [(self.noted[kinds.index(kind)], count) for kind, count in Counter(kinds).most_common()]
 
 
 def kind_of(reason: str) -> str:

@@ -21,7 +21,7 @@ from cmcr.encoders.base import Encoder
 from cmcr.errors import ArtifactError, CmcrError, MissingExtraError
 from cmcr.hooks import Progress, silent
 from cmcr.inputs import Inputs, Item
-from cmcr.manifest import Skip
+from cmcr.manifest import Row, Skip
 from cmcr.memory import Memory
 from cmcr.memory_writer import MemoryWriter
 from cmcr.part import Part
@@ -74,9 +74,10 @@ def embed_on_ray(
         if stage is not None:
             todo = left(stage, Part(), report)
             report.missing = stage.commit()
-            for rows, skips in _made(ray, load, stage, pending, todo, batch_size, actors):
+            for rows, skips, noted in _made(ray, load, stage, pending, todo, batch_size, actors):
                 report.embedded += rows
                 report.skipped += skips
+                report.noted += noted
                 report.missing = stage.commit()
                 progress(stage.plan.count - report.missing, stage.plan.count, f"{len(report.skipped)} skipped")
     report.rows, report.batch_size = Memory.open(path).rows(inputs.modality), batch_size
@@ -100,7 +101,7 @@ class _Maker:
             made = error if isinstance(error, CmcrError | OSError) else CmcrError(f"an actor of Ray: {error!r}")
         return {"made": [pickle.dumps(made)]}
 
-    def _make(self, number: int, items: list[Item], changed: Mapping[str, str]) -> tuple[int, list[Skip]]:
+    def _make(self, number: int, items: list[Item], changed: Mapping[str, str]) -> tuple[int, list[Skip], list[Row]]:
         plan = self._stage.plan
         with (self._stage.path / STAGED / f"{self._run}-{number}.tries").open("ab") as tries:
             if tries.tell() == _TRIES:
@@ -118,7 +119,7 @@ class _Maker:
             self._embedder = embedder.__enter__()  # open until the actor ends
         embedded = self._embedder.shard(items, changed)
         self._stage.put(number, embedded)
-        return len(embedded.rows), embedded.skips
+        return len(embedded.rows), embedded.skips, embedded.noted
 
 
 def _made(
@@ -129,8 +130,8 @@ def _made(
     numbers: Sequence[int],
     batch_size: int,
     actors: int | None,
-) -> Iterator[tuple[int, list[Skip]]]:
-    """Let actors stage the shards; yield the rows and skips of each as it is done."""
+) -> Iterator[tuple[int, list[Skip], list[Row]]]:
+    """Let actors stage the shards; yield the rows, skips and rows with notes of each as it is done."""
     if not numbers:
         return
     have = ray.cluster_resources()

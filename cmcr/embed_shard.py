@@ -64,6 +64,11 @@ class Embedded:
         """Return it as it will lie on disk."""
         return pack(self.vectors, dtype, self.rows, self.skips)
 
+    @property
+    def noted(self) -> list[Row]:
+        """The rows that have a note."""
+        return [row for row in self.rows if row.note]
+
 
 @dataclass(slots=True)
 class _Decoded:
@@ -74,6 +79,7 @@ class _Decoded:
     text: str | None = None
     prepared: Any = None
     reason: str | None = None
+    note: str | None = None
 
 
 class Embedder:
@@ -166,7 +172,7 @@ class Embedder:
             for each in batch:
                 source = self.source(each.item)
                 if each.reason is None:
-                    rows.append(Row(each.item.id, source, each.hash, each.text))
+                    rows.append(Row(each.item.id, source, each.hash, each.text, each.note))
                 else:
                     skips.append(Skip(each.item.id, self.modality, source, each.hash, each.reason))
             if told is not None:
@@ -191,8 +197,9 @@ class Embedder:
             if item.id in changed:
                 raise ItemError(self._changed(item, changed[item.id]))
             decoded.text = data.decode() or None if self.modality is Modality.TEXT else None
-            with decoding():
+            with decoding() as decoder:
                 decoded.prepared = self._encoder.prepare(item, data)
+            decoded.note = "; ".join(decoder.notes) or None
         except Exception as error:  # a decoder may raise anything on bad bytes; one item must not stop the others
             decoded.reason = _reason(error)
         return decoded

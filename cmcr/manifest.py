@@ -39,12 +39,14 @@ class Row:
         source: Its file, relative to the memory's folder where possible; ``x.tar!member``; ``texts.txt:12``.
         hash: sha256 of the content, hex; None for imported vectors of unknown content.
         text: The text itself, for the text modality; captions that came with imported vectors.
+        note: What its decoder told of it that the vector does not show: that it was clipped, say.
     """
 
     id: str
     source: str
     hash: str | None
     text: str | None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -351,6 +351,7 @@ def _row(value: Any, path: Path) -> Row:
         _text(value, "source", path),
         _text(value, "hash", path, False),
         _text(value, "text", path, False),
+        _text(value, "note", path, False),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cmcr.decode.common import decoding
 from cmcr.encoders import load_encoder
 from cmcr.encoders.base import Encoder
 from cmcr.errors import ArtifactError, InputError, ItemError, UnknownEncoderError
@@ -36,6 +37,7 @@ class Query:
         vector: (dim,) float32 unit vector of the space.
         source: The item, or the row of ``memory``, it was made from.
         memory: The memory of a row; None for an item.
+        note: What its decoder told of an item, or the row has of its own; None: nothing.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Query:
     vector: np.ndarray
     source: Item | Row
     memory: Memory | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +145,13 @@ def _embed(
     for start in range(0, len(items), BATCH):
         prepared: list[Any] = []
         good: list[Item] = []
+        notes: dict[str, str] = {}
         for item in items[start : start + BATCH]:
             try:
-                prepared.append(encoder.prepare(item, item.read()))
+                with decoding() as decoder:
+                    prepared.append(encoder.prepare(item, item.read()))
                 good.append(item)
+                notes[item.id] = "; ".join(decoder.notes)
             except ItemError as error:
                 failed.append((item, str(error)))
         vectors = encoder.encode(modality, prepared) if good else np.zeros((0, encoder.dim), np.float32)
@@ -154,7 +160,10 @@ def _embed(
         failed += [(item, "its vector is zero or not finite") for item in np.array(good, object)[~usable]]
         projected = space.project(vectors[usable], encoder=encoder.name, modality=modality)
         named = zip(np.array(good, object)[usable], projected, strict=True)
-        found += [Query(item.text or item.source, modality, encoder.name, vector, item) for item, vector in named]
+        found += [
+            Query(item.text or item.source, modality, encoder.name, vector, item, note=notes[item.id] or None)
+            for item, vector in named
+        ]
     return found, failed
 
 
@@ -181,8 +190,9 @@ def _load(
 def _row_query(space: ConnectedSpace, found: NamedRow) -> Query:
     memory, own = found.memory, found.modality
     space.check_memory(memory, own)
+    row = found.row
     vector = space.project(memory.vectors(own, [found.number]), encoder=memory.encoder.name, modality=own)[0]
-    return Query(f"{memory.path}#{found.row.id}", own, memory.encoder.name, vector, found.row, memory)
+    return Query(f"{memory.path}#{row.id}", own, memory.encoder.name, vector, row, memory, row.note)
 
 
 def _gallery(space: ConnectedSpace, memory: Memory, modality: Modality) -> Blocks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ class Scores:
         cosines: (R, C) float32.
         softmax: (R, C) float64, along each row: softmax(cosine / temperature).
         temperature: Of the softmax.
+        notes: What decoders told of some items, by their names.
     """
 
     rows: Sequence[str]
@@ -34,6 +35,7 @@ class Scores:
     cosines: np.ndarray
     softmax: np.ndarray
     temperature: float
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def score(
@@ -63,14 +65,18 @@ def score(
         raise InputError(f"{len(rows)} items and {len(columns)} to score them with; expected at least one of each")
     if not (np.isfinite(temperature) and temperature > 0):
         raise InputError(f"temperature {temperature}; expected a number above 0, e.g. 0.1")
-    vectors = _vectors(subject, list(dict.fromkeys([*rows, *columns])), encoder, up)
+    notes: dict[str, str] = {}
+    vectors = _vectors(subject, list(dict.fromkeys([*rows, *columns])), encoder, up, notes)
     cosines = cosine(np.stack([vectors[name] for name in rows]), np.stack([vectors[name] for name in columns]))
     logits = cosines.astype(np.float64) / temperature
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return Scores(rows, columns, cosines, weights / weights.sum(axis=1, keepdims=True), temperature)
+    return Scores(rows, columns, cosines, weights / weights.sum(axis=1, keepdims=True), temperature, notes)
 
 
-def _vectors(subject: Subject, names: Sequence[str], encoder: str | None, up: Up | None) -> dict[str, np.ndarray]:
+def _vectors(
+    subject: Subject, names: Sequence[str], encoder: str | None, up: Up | None, notes: dict[str, str]
+) -> dict[str, np.ndarray]:
+    """Return the vector of each item, and add to ``notes`` what is told of some."""
     if encoder is not None and subject.space is not None and encoder not in subject.space.encoders:
         known = subject.space.encoders
         raise InputError(f"encoder {encoder!r} is not in this space ({', '.join(known)}){nearest(encoder, known)}")
@@ -86,12 +92,13 @@ def _vectors(subject: Subject, names: Sequence[str], encoder: str | None, up: Up
     for modality, named in items.items():
         inputs = Inputs(modality, [item for _, item in named])
         turn = up is not None and modality is Modality.POINT_CLOUD
-        vectors = _embedded(subject, turned(inputs, up) if turn and up else inputs, encoder)
+        vectors, told = _embedded(subject, turned(inputs, up) if turn and up else inputs, encoder)
         found |= {name: vectors[item.id] for name, item in named}
+        notes |= {name: told[item.id] for name, item in named if item.id in told}
     return found
 
 
-def _embedded(subject: Subject, inputs: Inputs, encoder: str | None) -> dict[str, np.ndarray]:
+def _embedded(subject: Subject, inputs: Inputs, encoder: str | None) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     entries = subject.space.encoders if subject.space else {}
     chosen = encoder if encoder in entries and inputs.modality in entries[encoder].modalities else None
     with tempfile.TemporaryDirectory() as folder:
@@ -100,7 +107,7 @@ def _embedded(subject: Subject, inputs: Inputs, encoder: str | None) -> dict[str
         skip = embedded.skips[0]
         source = next(item.text or item.source for item in inputs.items if item.id == skip.id)
         raise InputError(f"{source[:80]!r}: {skip.reason}")
-    return {item.id: vector for item, vector in zip(embedded.items, embedded.vectors, strict=True)}
+    return {item.id: vector for item, vector in zip(embedded.items, embedded.vectors, strict=True)}, embedded.notes
 
 
 def _row_vector(subject: Subject, found: NamedRow) -> np.ndarray:

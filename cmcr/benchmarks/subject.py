@@ -33,6 +33,7 @@ class Embedded:
         encoder: Who embedded them.
         skips: The items that could not be embedded, with their reasons.
         fingerprint: Of the memory that keeps the raw vectors.
+        notes: What decoders told of some items in this run, by id.
     """
 
     items: list[Item]
@@ -41,6 +42,7 @@ class Embedded:
     encoder: str
     skips: list[Skip] = field(default_factory=list)
     fingerprint: str = ""
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 class Subject:
@@ -166,7 +168,8 @@ class Subject:
         items = [item for item in inputs.items if item.id in row_of and item.id not in failed]
         raw = np.asarray(memory.vectors(inputs.modality, [row_of[item.id] for item in items]), np.float32)
         vectors = self.project(raw, inputs.modality, chosen.name)
-        return Embedded(items, raw, vectors, chosen.name, skips, memory.fingerprint(inputs.modality))
+        notes = {row.id: row.note for row in report.noted if row.note}
+        return Embedded(items, raw, vectors, chosen.name, skips, memory.fingerprint(inputs.modality), notes)
 
     def texts(self, texts: Sequence[str], folder: Path, *, encoder: str | None = None) -> tuple[np.ndarray, str]:
         """Return the (N, D) raw vectors of N texts, repeated ones included, and their encoder's name.

@@ -296,7 +296,8 @@ def _finish(
 
 
 def _counts(report: EmbedReport) -> dict[str, Any]:
-    return {
+    notes = {row.note: count for row, count in report.notes()}
+    counts = {
         "modality": str(report.modality),
         "items": report.items,
         "embedded": report.embedded,
@@ -307,8 +308,9 @@ def _counts(report: EmbedReport) -> dict[str, Any]:
         "reasons": dict(report.reasons()),
         "rows": report.rows,
         **({"remarks": list(report.remarks)} if report.remarks else {}),
-        **({"shards": report.shards, "missing": report.missing} if report.shards else {}),
     }
+    counts |= {"noted": len(report.noted), "notes": notes} if notes else {}
+    return counts | ({"shards": report.shards, "missing": report.missing} if report.shards else {})
 
 
 def _tell(report: EmbedReport, output: Path) -> None:
@@ -331,6 +333,10 @@ def _tell(report: EmbedReport, output: Path) -> None:
     for reason, count in report.reasons()[:3]:
         example = next(skip for skip in report.skipped if kind_of(skip.reason) == reason)
         console.say(f"  skipped {count}: {example.reason} ({example.source})")
+    for row, count in report.notes()[:3]:
+        console.say(f"  noted {count}: {row.note} ({row.source})")
+    if report.noted:
+        console.say(f"  all of them: note in {output / 'metadata'}")
     if report.skipped:
         console.say(f"  all of them: {output / 'skipped.jsonl'}; --retry-skipped tries again")
 

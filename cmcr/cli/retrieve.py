@@ -77,6 +77,9 @@ def retrieve(
         asked, failed = ask_many(opened, str(queries), **options)
         for item, reason in failed:
             console.warn(f"{item.source}: {reason}; left out")
+    for each in asked:
+        if each.note:
+            console.warn(f"{each.name}: {each.note}")
     hits = find(opened, asked, memory, wanted, k, searched)
     if memory.rows(wanted) < k:
         console.say(f"the gallery holds {memory.rows(wanted)} rows, fewer than -k {k}: all of them are shown")

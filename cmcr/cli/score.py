@@ -50,9 +50,13 @@ def score(
 
     subject = open_subject(space, device, weights, precision)
     found = scored(subject, rows, columns, temperature=temperature, encoder=encoder, up=up)
+    for name, note in found.notes.items():
+        console.warn(f"{name}: {note}")
     if as_json:
-        numbers = {"cosines": found.cosines.tolist(), "softmax": found.softmax.tolist()}
-        console.show_json({"space": space, "method": subject.method} | asdict(found) | numbers)
+        values = asdict(found) | {"cosines": found.cosines.tolist(), "softmax": found.softmax.tolist()}
+        if not found.notes:
+            del values["notes"]
+        console.show_json({"space": space, "method": subject.method} | values)
     else:
         table = [
             [a, b, f"{found.cosines[i, j]:.4f}", f"{found.softmax[i, j]:.4f}"]
