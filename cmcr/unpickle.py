@@ -23,26 +23,37 @@ MAX_DEPTH = 100
 """Containers within containers. A container within itself has no end and is refused with the same words."""
 MAX_INSTRUCTIONS = 5_000_000
 """One byte can ask for a container of a hundred bytes; an honest array takes some forty instructions."""
+MAX_NUMBER_KEYS = 10_000
+"""Numbers used as keys or members. Which of them collide in a table is no secret, unlike for text: many can be made to,
+and a table of them takes the square of their number."""
 
 _ONLY = "only arrays, strings, numbers, lists and dicts are read"
 _LAST_PROTOCOL = 5
 _MAX_AXES = 32
-_KEYS = (str, bytes, int, float, bool, type(None))
+_TEXT_KEYS = (str, bytes)
+_NUMBER_KEYS = (int, float, bool, type(None))
+_LONG_KEY = 256  # bytes of a text; equal texts are compared to their ends each time that one is looked up
+_WIDE_KEY = 4096  # bits of a number, which is hashed anew each time
 _TYPE_CODE = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|[SU][1-9]\d{0,8}|O[48]?")
 
 
-def load(data: bytes) -> Any:
-    """Return what a pickle of any protocol holds.
+def load(data: bytes, *, instructions: int | None = None) -> Any:
+    """Return what a pickle of any protocol holds, in a time that grows with its length.
 
     Arrays of numbers and of text are views, most of them read-only. Keys of dicts and members of sets are strings,
     bytes, numbers, booleans or None.
 
+    Args:
+        data: The pickle.
+        instructions: At most that many are run; None: ``MAX_INSTRUCTIONS``.
+
     Raises:
         ItemError: damaged, or it wants anything else: a class, a function, a persistent or external object, an array of
-            records, a nesting deeper than ``MAX_DEPTH`` or without end, more than ``MAX_INSTRUCTIONS``.
+            records, a nesting deeper than ``MAX_DEPTH`` or without end, more than ``instructions``, more than
+            ``MAX_NUMBER_KEYS`` numbers as keys.
     """
     try:
-        return _Machine(len(data)).run(data)
+        return _Machine(len(data)).run(data, MAX_INSTRUCTIONS if instructions is None else instructions)
     except ItemError:
         raise
     except Exception as error:  # a damaged program fails anywhere: an empty stack, a bad number, no end
@@ -110,12 +121,12 @@ class _Machine:
         self._stack: list[Any] = []
         self._outer: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
-        self._left = size
+        self._left, self._number_keys = size, 0
 
-    def run(self, data: bytes) -> Any:
+    def run(self, data: bytes, most: int) -> Any:
         for count, (instruction, argument, _) in enumerate(pickletools.genops(data)):
-            if count == MAX_INSTRUCTIONS:
-                raise ItemError(f"pickle of more than {MAX_INSTRUCTIONS} instructions; save arrays, not lists")
+            if count == most:
+                raise ItemError(f"pickle of more than {most} instructions; save arrays, not lists")
             if instruction.name in _PUSHES:
                 self._stack.append(argument)
             elif instruction.name in _ACTIONS:
@@ -153,10 +164,10 @@ class _Machine:
         self._top(list).extend(items)
 
     def update(self, items: list[Any]) -> None:
-        self._top(dict).update(_pairs(items))
+        self._top(dict).update(self.pairs(items))
 
     def add(self, items: list[Any]) -> None:
-        self._top(set).update(_keys(items))
+        self._top(set).update(self.keys(items))
 
     def _top(self, kind: type) -> Any:
         if type(self._stack[-1]) is not kind:
@@ -165,6 +176,8 @@ class _Machine:
 
     def put(self, place: int | None) -> None:
         place, thing = len(self._memo) if place is None else place, self._stack[-1]
+        if place > 2 * len(self._memo) + 1000:  # whoever writes pickles counts; places far apart may be made to collide
+            raise ItemError(f"damaged pickle: place {ascii(place)[:20]} after {len(self._memo)} others")
         self._memo[place] = thing
         if isinstance(thing, _Blank):
             thing.places.append(place)
@@ -198,8 +211,8 @@ class _Machine:
             return
         _, shape, dtype, fortran, content = state
         array = self.array(content, dtype, shape, "F" if fortran else "C")
-        for place in thing.places:
-            self._memo[place] = array
+        while thing.places:  # each place once, however often the same blank is filled
+            self._memo[thing.places.pop()] = array
         self._stack.append(array)
 
     def blank(self, kind: object, *_: object) -> _Blank:
@@ -254,7 +267,30 @@ class _Machine:
 
     def members(self, items: Any) -> set[Any]:
         self._spend(len(items))
-        return set(_keys(items))
+        return set(self.keys(items))
+
+    def keys(self, items: Any) -> Any:
+        # Only what hashes at once: tuples within tuples take time without bound to hash, and the whole stack.
+        for item in items:
+            kind = type(item)
+            if kind in _TEXT_KEYS:
+                if len(item) > _LONG_KEY:
+                    self._spend(len(item))
+            elif kind in _NUMBER_KEYS:
+                self._count_number(item)
+            else:
+                raise ItemError(f"pickled key that is {_shown(item)}; expected a string, a number or None")
+        return items
+
+    def _count_number(self, key: Any) -> None:
+        self._number_keys += 1
+        if self._number_keys > MAX_NUMBER_KEYS:
+            raise ItemError(f"pickle of more than {MAX_NUMBER_KEYS} numbers as keys; save arrays")
+        if type(key) is int and key.bit_length() > _WIDE_KEY:
+            raise ItemError(f"pickled key that is a number of {key.bit_length()} bits; at most {_WIDE_KEY} are read")
+
+    def pairs(self, items: list[Any]) -> dict[Any, Any]:
+        return dict(zip(self.keys(items[::2]), items[1::2], strict=True))
 
     def _spend(self, amount: int) -> None:
         self._left -= amount
@@ -264,18 +300,6 @@ class _Machine:
 
 def _is_length(axis: object) -> bool:
     return type(axis) is int and 0 <= axis < 1 << 62
-
-
-def _keys(items: Any) -> Any:
-    # Only what hashes at once: tuples within tuples take time without bound to hash, and the whole stack.
-    for item in items:
-        if type(item) not in _KEYS:
-            raise ItemError(f"pickled key that is {_shown(item)}; expected a string, a number or None")
-    return items
-
-
-def _pairs(items: list[Any]) -> dict[Any, Any]:
-    return dict(zip(_keys(items[::2]), items[1::2], strict=True))
 
 
 def _measure(thing: Any, depth: int, known: dict[int, int]) -> int:
@@ -291,6 +315,7 @@ def _measure(thing: Any, depth: int, known: dict[int, int]) -> int:
     else:
         return 0
     if depth < MAX_DEPTH and id(thing) not in known:  # what is shared is looked at once
+        known[id(thing)] = MAX_DEPTH + 1  # as long as its own parts are looked at: one that holds itself has no end
         known[id(thing)] = 1 + max((_measure(part, depth + 1, known) for part in parts), default=0)
     height = known.get(id(thing), 1)
     if depth + height > MAX_DEPTH:
@@ -339,8 +364,8 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "EMPTY_SET": lambda machine, _: machine.push(set()),
     "LIST": lambda machine, _: machine.push(machine.since_mark()),
     "TUPLE": lambda machine, _: machine.push(tuple(machine.since_mark())),
-    "DICT": lambda machine, _: machine.push(_pairs(machine.since_mark())),
-    "FROZENSET": lambda machine, _: machine.push(frozenset(_keys(machine.since_mark()))),
+    "DICT": lambda machine, _: machine.push(machine.pairs(machine.since_mark())),
+    "FROZENSET": lambda machine, _: machine.push(frozenset(machine.keys(machine.since_mark()))),
     "TUPLE1": lambda machine, _: machine.push(tuple(machine.take(1))),
     "TUPLE2": lambda machine, _: machine.push(tuple(machine.take(2))),
     "TUPLE3": lambda machine, _: machine.push(tuple(machine.take(3))),

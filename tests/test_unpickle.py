@@ -9,7 +9,6 @@ import pickle
 import pickletools
 import struct
 import subprocess
-import time
 from collections import OrderedDict, deque
 
 import numpy as np
@@ -284,12 +283,87 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize(("program", "reason"), PROGRAMS.values(), ids=PROGRAMS)
-def test_a_forged_program_is_refused_at_once_with_a_reason(program, reason):
-    begun = time.perf_counter()
+def test_a_forged_program_is_refused_with_a_reason(program, reason):
     with pytest.raises(ItemError, match=reason) as caught:
         unpickle.load(program)
-    assert time.perf_counter() - begun < 10
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def number(value):
+    raw = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    return b"\x8b" + struct.pack("<i", len(raw)) + raw
+
+
+def long_text(letters):
+    return b"X" + struct.pack("<I", letters) + b"a" * letters
+
+
+ALIKE = [number(times * (2**61 - 1)) for times in range(20)]  # all of them hash to nothing
+SQUARES = {
+    "keys that collide": (b"\x80\x04}(" + b"N".join(ALIKE) + b"Nu.", "more than 12 numbers as keys"),
+    "keys that collide one by one": (
+        b"\x80\x04}" + b"".join(key + b"Ns" for key in ALIKE) + b".",
+        "12 numbers as keys",
+    ),
+    "keys that collide in an old dict": (b"(" + b"N".join(ALIKE) + b"Nd.", "more than 12 numbers as keys"),
+    "members that collide": (b"\x80\x04\x8f(" + b"".join(ALIKE) + b"\x90.", "more than 12 numbers as keys"),
+    "a frozen set of them": (b"\x80\x04(" + b"".join(ALIKE) + b"\x91.", "more than 12 numbers as keys"),
+    "a set from a list of them": (
+        b"\x80\x04cbuiltins\nset\n](" + b"".join(ALIKE) + b"e\x85R.",
+        "more than 12 numbers as keys",
+    ),
+    "places that collide": (b"N" + b"p%d\n" % (2**61 - 1) + b".", "place 2305843009213693951 after 0 others"),
+    "a wide number hashed again and again": (b"\x80\x04}" + number(1 << 9000) + b"Ns.", "a number of 9001 bits"),
+    "equal long texts compared to their ends": (
+        b"\x80\x04}" + long_text(3000) + b"Ns" + long_text(3000) + b"q\x00Ns" + b"h\x00Ns" * 9 + b".",
+        "copies more than it holds",
+    ),
+}
+
+
+@pytest.mark.parametrize(("program", "reason"), SQUARES.values(), ids=SQUARES)
+def test_what_would_take_the_square_of_its_size_is_refused(program, reason, monkeypatch):
+    monkeypatch.setattr(unpickle, "MAX_NUMBER_KEYS", 12)
+    with pytest.raises(ItemError, match=reason):
+        unpickle.load(program)
+
+
+def test_ordinary_keys_are_far_from_the_bounds():
+    found = {**{key: str(key) for key in range(-2000, 2000)}, **{"key" * 9 + str(key): None for key in range(20_000)}}
+    for protocol in PROTOCOLS:
+        assert unpickle.load(pickle.dumps(found, protocol)) == found
+
+
+def test_an_array_filled_again_and_again_is_put_in_its_places_once():
+    """Many places of one blank, and many times its state: their product was the work."""
+    written = []
+
+    class Memo(dict):
+        def __setitem__(self, place, thing):
+            written.append(place)
+            super().__setitem__(place, thing)
+
+    many = 300
+    fill = b"(K\x01t" + F4 + b"\x89C\x04abcdtb"
+    places = b"".join(b"r" + struct.pack("<I", place) for place in range(many))
+    program = b"\x80\x04" + BLANK + places + b"(h\x00" * many + b"(K\x01" + fill * (many + 1) + b"."
+    machine = unpickle._Machine(len(program))
+    machine._memo = Memo()
+    assert machine.run(program, 10**6).tobytes() == b"abcd"
+    assert len(written) == 2 * many  # once as a blank, once as an array
+
+
+def test_a_wide_list_within_itself_is_looked_at_once(monkeypatch):
+    measured, measure = [], unpickle._measure
+    monkeypatch.setattr(unpickle, "_measure", lambda *given: measured.append(1) or measure(*given))
+    with pytest.raises(ItemError, match="without end"):
+        unpickle.load(b"\x80\x04]q\x00(" + b"N" * 1000 + b"h\x00e.")
+    assert len(measured) < 1010
+
+
+def test_the_caller_may_allow_fewer_instructions():
+    with pytest.raises(ItemError, match="more than 20 instructions"):
+        unpickle.load(pickle.dumps(list(range(50))), instructions=20)
 
 
 def test_what_doubles_at_each_level_costs_a_line_each():
