@@ -356,7 +356,7 @@ BAD = [
     (cloud(".off"), OFF.replace(b"OFF\n", b"OFF")[:-20], "truncated mesh: 6 of 8 lines"),
     (cloud(".off"), OFF[:40], "truncated mesh: 5 of 8 lines"),
     (cloud(".off"), b"OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n", "a mesh without area"),
-    (cloud(".off"), OFF.replace(b"0 0 1\n", b"0 0 nan\n"), "a mesh without area"),
+    (cloud(".off"), OFF.replace(b"0 0 1\n", b"0 0 nan\n"), "non-finite vertices"),
     (cloud(".off"), b" \n", "damaged point cloud"),
     (cloud(".off"), b"OFF\n", "damaged point cloud"),
     (cloud(".off"), OFF.replace(b"3 1 2 3", b"3 1 2 9"), "damaged point cloud"),
@@ -365,7 +365,7 @@ BAD = [
     (cloud(".ply"), b"ply\n", "damaged point cloud"),
     (cloud(".stl"), bytes(80) + b"\xff\xff\xff\x7f" + bytes(range(200)), "truncated mesh: 284 of 107374182434 bytes"),
     (cloud(".stl"), b"solid", "truncated mesh: 5 of 84 bytes"),
-    (cloud(".stl"), b"solid a\nfacet normal 0 0 1\n", "damaged|0 points"),
+    (cloud(".stl"), b"solid a\nfacet normal 0 0 1\n", "truncated mesh: 0 of 1 facets"),
     (cloud(".obj"), b"# nothing\n", "0 points"),
 ]
 

@@ -265,7 +265,7 @@ class UlipEncoder:
         """Decode one item into its tower's input; see ``Encoder.prepare``."""
         match item.modality:
             case Modality.POINT_CLOUD:
-                return self._groups(read_point_cloud(data, item.suffix), item.up)
+                return self._groups(read_point_cloud(data, item.suffix, centre=not self._raw), item.up)
             case Modality.IMAGE:
                 return crop(read_image(data), cast(ImageTower, self._towers[Modality.IMAGE]).side)
             case _:
