@@ -99,7 +99,7 @@ def _searching(limit: int, keep: Path | None) -> Proposals:
         if known and known.is_file():
             with reading(known, "delete it, and run the same command again"):
                 return _boxes(read_json(known))
-        found = selective_search(read_image(data), limit)
+        found = selective_search(read_image(data, longest=math.inf), limit)
         if known:
             write_json(known, found.tolist())
         return found

@@ -96,6 +96,45 @@ def test_pictures_and_texts_get_open_clips_own_vectors(weights, model, tmp_path)
     assert encoder.encode(Modality.IMAGE, []).shape == (0, 24)
 
 
+MODES = ["shortest", "longest", "squash"]
+
+
+def with_mode(mode, monkeypatch):
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED["small-quickgelu"]["openai"], "resize_mode", mode)
+    encoder = load_encoder("open_clip:small-quickgelu/openai")
+    usual = {"mean": OTHER_MEAN, "std": (0.5, 0.5, 0.5), "resize_mode": mode}
+    return encoder, open_clip.image_transform(32, is_train=False, **usual)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pictures_of_any_usual_shape_are_open_clips_own_to_the_bit(mode, weights, tmp_path, monkeypatch):
+    encoder, transform = with_mode(mode, monkeypatch)
+    thin = (
+        [] if mode == "longest" else [(7, 481), (100, 1), (3, 299), (2, 200)]
+    )  # of these, open_clip makes nothing itself
+    for size in [(32, 32), (33, 32), (640, 48), (7, 331), (1, 1), (1, 60), *thin]:
+        image = picture(sum(size), size)
+        prepared = encoder.prepare(item(Modality.IMAGE), png(image, tmp_path / "p.png"))
+        assert torch.equal(prepared, transform(image)), size
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_thin_picture_is_never_scaled_to_a_giant(mode, weights, tmp_path, monkeypatch):
+    encoder, transform = with_mode(mode, monkeypatch)
+    image, sizes, resize = picture(0, (1, 20_000)), [], Image.Image.resize
+
+    def watched(self, size, *rest, **options):
+        sizes.append(size)
+        return resize(self, size, *rest, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", watched)
+    prepared = encoder.prepare(item(Modality.IMAGE), png(image, tmp_path / "p.png"))
+    assert prepared.shape == (3, 32, 32) and 0 < max(max(size) for size in sizes) <= 3232
+    kept = {"shortest": 100, "longest": 62, "squash": 20_000}[mode]
+    left = (20_000 - kept) // 2
+    assert torch.equal(prepared, transform(image.crop((left, 0, 20_000 - left, 1))))
+
+
 def test_a_text_longer_than_the_context_is_cut(weights):
     encoder = load_encoder("open_clip:small-quickgelu/openai")
     assert encoder.prepare(item(Modality.TEXT), b"word " * 500).shape == (77,)

@@ -304,3 +304,11 @@ def test_a_few_seconds_of_training_learn():
 @pytest.mark.parametrize("name", ["tiny-clip", "tiny-clap"])
 def test_a_minute_of_training_learns_well(name):
     assert learned(name, steps=250, n=3000, batch=128) > 30, "times chance"
+
+
+@pytest.mark.parametrize("size", [(20_000, 1), (20_001, 1), (1, 3000), (120, 1)])
+def test_a_line_of_pixels_is_seen_as_a_line(size):
+    file = io.BytesIO()
+    Image.new("RGB", size, (9, 200, 3)).save(file, "PNG")
+    seen = TinyEncoder("tiny-clip").prepare(Item("a", Modality.IMAGE, "a"), file.getvalue())
+    assert (seen[1] > 0.5).sum() == prepare.PIXELS

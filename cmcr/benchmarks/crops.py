@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ class Crops:
         self.name, self.modalities, self.dim = encoder.name, (Modality.IMAGE,), encoder.dim
         self.fingerprint = hashlib.sha256(f"{encoder.fingerprint} crops, {CROP_SIDE} or more".encode()).hexdigest()
         self._encoder = encoder
-        self._decoded = functools.lru_cache(maxsize=4)(read_image)
+        self._decoded = functools.lru_cache(maxsize=4)(functools.partial(read_image, longest=math.inf))
 
     def prepare(self, item: Item, data: bytes) -> Any:
         """Decode an item's picture and prepare its box as if that were the picture."""

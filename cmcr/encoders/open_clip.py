@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from cmcr.encoders.hub import patient_hub
 from cmcr.encoders.weights import SUFFIXES, find_weights, fingerprint, look_for, weights_folder
 from cmcr.errors import ArtifactError, CmcrError, InputError, MissingExtraError, nearest
 from cmcr.inputs import Item
-from cmcr.media import read_image
+from cmcr.media import LONGEST, read_image
 from cmcr.modality import Modality
 
 PREPROCESSING = "open_clip 1"
@@ -66,6 +67,7 @@ class OpenClipEncoder:
         source = self._source(model, weights)
         self.name, self._device, self._precision = f"open_clip:{source.name}", device, precision
         self._model, self._picture, self._tokens = self._create(source)
+        self._longest = _longest(self._model.visual.preprocess_cfg)
         self._placed: set[Modality] = set()
         settings = {
             "preprocess": self._model.visual.preprocess_cfg,
@@ -79,7 +81,7 @@ class OpenClipEncoder:
     def prepare(self, item: Item, data: bytes) -> Any:
         """Decode a picture into pixels, or a text into tokens; see ``Encoder.prepare``."""
         if item.modality is Modality.IMAGE:
-            return self._picture(read_image(data))
+            return self._picture(read_image(data, longest=self._longest))
         return self._tokens([text_of(data)])[0]
 
     def encode(self, modality: Modality, prepared: Sequence[Any]) -> np.ndarray:
@@ -220,6 +222,22 @@ def _open_clip() -> Any:
 
 def _preprocess(config: dict[str, Any]) -> dict[str, Any]:
     return {key: config[key] for key in ("mean", "std", "interpolation", "resize_mode") if config.get(key)}
+
+
+def _longest(config: dict[str, Any]) -> float:
+    """Return how many short edges of a thin picture's long edge a transform looks at, or can scale to anything.
+
+    Scaled by its short edge, only the middle is seen; by both, all; by its long edge, the short one becomes half a
+    pixel at last.
+    """
+    match config.get("resize_mode"):
+        case "squash":
+            return math.inf
+        case "longest":
+            size = config.get("size", 224)
+            return float(2 * min(size if isinstance(size, tuple | list) else (size,)) - 2)
+        case _:
+            return LONGEST
 
 
 def _mismatch(name: str, architecture: str, trained: bool, pretrained: str) -> InputError:

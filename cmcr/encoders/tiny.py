@@ -25,6 +25,7 @@ from cmcr.tiny.towers import SPECS, TOKENS, TinySpace, weights_path
 
 MIN_POINTS = 32
 """A cloud of fewer points has no shape to speak of."""
+_LONGEST = 2 * prepare.PIXELS - 2  # of a picture fitted whole: a thinner one would be less than half a pixel wide
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -69,7 +70,7 @@ class TinyEncoder:
         """Decode one item into its tower's input; see ``Encoder.prepare``."""
         match item.modality:
             case Modality.IMAGE:
-                return prepare.pixels(read_image(data))
+                return prepare.pixels(read_image(data, longest=_LONGEST))
             case Modality.AUDIO:
                 return prepare.log_mel(read_audio(data, SAMPLE_RATE, SECONDS))
             case Modality.POINT_CLOUD:

@@ -25,7 +25,7 @@ from cmcr.encoders.point_bert import GROUP_SIZE, Block, PointBert, Sizes, attend
 from cmcr.encoders.weights import fill, find_weights, fingerprint, read_state
 from cmcr.errors import ArtifactError, ItemError
 from cmcr.inputs import Item, Up
-from cmcr.media import read_image, read_point_cloud
+from cmcr.media import cut_ends, read_image, read_point_cloud
 from cmcr.modality import Modality
 
 PREPROCESSING = (
@@ -41,7 +41,6 @@ POINTS = 8192
 _FARTHEST = 1e3  # a coordinate of a raw cloud; a larger one is a mistake that would overflow in the network
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _STD = np.array([0.229, 0.224, 0.225], np.float32)
-_LONGEST = 100  # short edges of a picture that are looked at
 _WORDS = 49_408  # CLIP's tokens
 _UNUSED = ("logit_scale",)
 
@@ -207,8 +206,8 @@ def crop(image: Image.Image, side: int) -> np.ndarray:
     Returns:
         (3, side, side) float32.
     """
+    image = cut_ends(image)
     short = min(image.size)
-    image = _centre(image, *(min(edge, _LONGEST * short) for edge in image.size))
     width, height = (side if edge == short else int(side * edge / short) for edge in image.size)
     square = _centre(image.resize((width, height), Image.Resampling.BILINEAR), side, side)
     pixels = np.asarray(square, np.float32) / 255
