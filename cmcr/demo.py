@@ -14,6 +14,7 @@ from markupsafe import Markup
 from cmcr.config import ConnectConfig
 from cmcr.errors import InputError
 from cmcr.files import write_text
+from cmcr.media_roots import MediaRoots
 from cmcr.memory import Memory
 from cmcr.modality import Modality
 from cmcr.report import Answer, Card, Previews, Section, beside, gallery, page
@@ -119,6 +120,7 @@ def commands(folder: Path) -> list[tuple[str, list[list[str]]]]:
             evals.append(["eval", "retrieval", out, "--a", sides[0], "--b", sides[1], "-o", result])
     sound = f"{at['test']}/sounds/00000.wav"
     searched = [f"{at['mem']}/test-clip", "--modality", "image", "-k", "5", "--html", f"{folder}/hits.html"]
+    searched += ["--media-root", str(folder)]
     asked = ["retrieve", f"{at['spaces']}/audio-visual", sound, "--in", *searched]
     return [
         ("Embed every file once, with frozen encoders", embeds),
@@ -135,7 +137,7 @@ def name_of(pair: Pair, method: str) -> str:
 
 def write_page(folder: Path) -> Path:
     """Write ``index.html`` about everything the commands made; returns its path."""
-    previews = Previews()
+    previews = Previews(roots=MediaRoots([folder]))
     sections = [_answers(folder, pair, previews) for pair in PAIRS]
     sections += [_results(folder), _maps(folder), _curves(folder)]
     kinds = len({combo[0] for combo in world.HELD_OUT})

@@ -11,17 +11,19 @@ import bisect
 import hashlib
 import itertools
 import json
+import os
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import IO, Any, Literal, overload
 
 import numpy as np
 
-from cmcr.errors import ArtifactError
+from cmcr.errors import ArtifactError, ItemError
 from cmcr.files import is_partial, left_behind, open_file, read_lines, sha256_file
 from cmcr.manifest import SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
+from cmcr.media_roots import MediaRoots
 from cmcr.modality import Modality
 from cmcr.reading import open_npy, parse_json, plainly, read_json, why
 from cmcr.schema import checked
@@ -199,20 +201,33 @@ class Memory:
         path = self.path / row.source
         return path if row.source and path.is_file() else None
 
-    def source_bytes(self, row: Row) -> bytes | None:
-        """Return the content a row was made from (also a tar member's), or None when it is gone."""
-        path = self.source_path(row)
-        if path is not None:
-            return path.read_bytes()
+    def source_bytes(self, row: Row, roots: MediaRoots | None = None, most: int | None = None) -> bytes | None:
+        """Return the content a row was made from (also a tar member's), or None when it is gone.
+
+        Args:
+            row: Of this memory; where its file lies is not believed.
+            roots: Where files may be opened besides the memory's own folder; None: the working directory.
+            most: Bytes read at most.
+
+        Raises:
+            OutsideError: the file lies elsewhere, be it through a link.
+            ItemError: it is no regular file, or larger than ``most``.
+            OSError: it cannot be read.
+        """
         archive, _, member = row.source.partition("!")
-        if not member or not (self.path / archive).is_file():
+        whole = self.source_path(row) is not None
+        path = self.path / (row.source if whole else archive)
+        if not row.source or not path.exists() or not (whole or member):
             return row.text.encode() if row.text is not None else None
-        try:
-            with plainly(), tarfile.open(self.path / archive, "r:") as tar:
-                file = tar.extractfile(member)
-                return file.read() if file else None
-        except (OSError, ValueError):
-            return None
+        with open_file((roots or MediaRoots()).resolve(path, self.path)) as file:
+            if whole:
+                return _bounded(file, os.fstat(file.fileno()).st_size, most)
+            try:
+                with plainly(), tarfile.open(fileobj=file, mode="r:") as tar:
+                    found = tar.extractfile(member)
+                    return _bounded(found, tar.getmember(member).size, most) if found else None
+            except ValueError:
+                return None
 
     def verify(self) -> list[str]:
         """Read everything and return one line per problem; empty when the memory is sound."""
@@ -329,6 +344,12 @@ class Memory:
             return [str(error)]
         repeated = len(ids) - len(set(ids))
         return [f"{modality}: {repeated} ids are not unique"] if repeated else []
+
+
+def _bounded(file: IO[bytes], size: int, most: int | None) -> bytes:
+    if most is not None and size > most:
+        raise ItemError(f"above {most >> 20} MiB, not opened")
+    return file.read()
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from cmcr.errors import ItemError
 from cmcr.inputs import Item
 from cmcr.media import read_audio, read_image, read_point_cloud
+from cmcr.media_roots import MediaRoots, OutsideError
 from cmcr.memory import Memory, Row
 from cmcr.modality import Modality
 from cmcr.report_charts import data_uri, draw_point_cloud, heat_map, image_uri, line_chart, render, results_table
@@ -107,10 +108,17 @@ class Section:
 
 
 class Previews:
-    """Makes what cards show, within the bytes one page may embed."""
+    """Makes what cards show, within the bytes one page may embed.
 
-    def __init__(self, budget: int = PAGE_BYTES) -> None:
-        self.left = budget
+    Attributes:
+        left: Bytes that may still be embedded.
+        outside: How many files of rows were not opened, for they lie outside of the folders that are allowed.
+    """
+
+    def __init__(self, budget: int = PAGE_BYTES, roots: MediaRoots | None = None) -> None:
+        """Embed ``budget`` bytes at most, of files in ``roots`` (None: the working directory) and memories' folders."""
+        self.left, self.outside = budget, 0
+        self._roots = roots or MediaRoots()
 
     def of_query(self, query: Query) -> Media:
         """Show what a query was made from."""
@@ -126,15 +134,23 @@ class Previews:
             return Media("none", note=str(error))
 
     def of_row(self, memory: Memory, modality: Modality, row: Row) -> Media:
-        """Show a row of a memory, from its file or its text."""
+        """Show a row of a memory: a text as the memory holds it, else its file, if it may be opened."""
+        if modality is Modality.TEXT:
+            return self.of(modality, None, text=row.text)
+        suffix = PurePosixPath(row.source.rpartition("!")[2]).suffix.lower()
+        if suffix not in modality.suffixes:
+            return Media("none", note=f"not opened: {suffix or 'no suffix'} is not of {_name(modality)}")
+        if self.left <= 0:
+            return self.of(modality, b"")
         try:
-            path = memory.source_path(row)
-            if path is not None and path.stat().st_size > FILE_BYTES:
-                return Media("none", note=f"above {FILE_BYTES >> 20} MiB, not opened for a thumbnail")
-            data = None if modality is Modality.TEXT and row.text is not None else memory.source_bytes(row)
+            return self.of(modality, memory.source_bytes(row, self._roots, FILE_BYTES), suffix)
+        except OutsideError as error:
+            self.outside += 1
+            return Media("none", note=str(error))
+        except ItemError as error:
+            return Media("none", note=str(error))
         except OSError as error:
             return Media("none", note=f"cannot be read: {error.strerror}")
-        return self.of(modality, data, PurePosixPath(row.source.rpartition("!")[2]).suffix.lower(), row.text)
 
     def of_hit(self, memory: Memory, modality: Modality, hit: Hit) -> Media:
         """Show a hit in ``memory``."""
@@ -218,9 +234,10 @@ def retrieval_page(
     memory: Memory,
     modality: Modality,
     facts: Mapping[str, object] | None = None,
+    previews: Previews | None = None,
 ) -> str:
     """Return the page of ``cmcr retrieve --html``: every query and what was found for it in ``memory``."""
-    previews = Previews()
+    previews = previews or Previews()
     answers = []
     for query, found in zip(queries, hits, strict=True):
         cards = [Card(hit.id, previews.of_hit(memory, modality, hit), rank=hit.rank, score=hit.score) for hit in found]

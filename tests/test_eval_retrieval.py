@@ -316,7 +316,7 @@ def test_two_memories_are_joined_by_id_without_an_encoder(space, pairs, tmp_path
     ]  # fmt: skip
     assert json.loads((tmp_path / "one.json").read_text())["n"] == 12
     assert "next: cmcr retrieve" in captured.err
-    run(capsys, space, *sides, "-o", tmp_path / "out", "--html")
+    run(capsys, space, *sides, "-o", tmp_path / "out", "--html", "--media-root", tmp_path)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.html", "result.json"]
     assert "data:audio/wav" in (tmp_path / "out/index.html").read_text()
 

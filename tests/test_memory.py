@@ -100,7 +100,8 @@ def test_absent_modality_and_rows(memory):
         opened.row(TEXT, -1)
 
 
-def test_sources_are_found_from_the_folder(tmp_path):
+def test_sources_are_found_from_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "a.png").write_bytes(b"picture")
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         tar.add(tmp_path / "a.png", "in/a.png")

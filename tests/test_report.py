@@ -263,11 +263,12 @@ def test_a_cloud_is_drawn_upright_with_near_points_on_top():
 
 def test_the_page_of_a_retrieval(tmp_path, monkeypatch):
     monkeypatch.setattr(retrieve_module, "load_encoder", load_fake_encoder)
+    monkeypatch.chdir(tmp_path)
     files = tmp_path / "files"
     files.mkdir()
     (files / "a.png").write_bytes(png())
     (files / "dog.wav").write_bytes(wav())
-    rows = {"a": ("../files/a.png", None, b"1"), "gone": ("../files/gone.png", None, b"2"), EVIL: ("x", None, b"3")}
+    rows = {"a": ("../files/a.png", None, b"1"), "gone": ("../files/gone.png", None, b"2"), EVIL: ("x.png", None, b"3")}
     memory = make_memory(tmp_path / "mem", "seer", {IMAGE: rows, TEXT: {"t": ("texts.txt:1", EVIL, b"4")}})
     space = make_space()
     queries = [ask(space, str(files / "dog.wav")), ask(space, EVIL), ask(space, f"{memory.path}#a")]
@@ -286,17 +287,22 @@ def test_a_hit_inside_a_tar_is_shown_and_an_enormous_file_is_not_opened(tmp_path
         member = tarfile.TarInfo("a/1.png")
         member.size = len(png())
         tar.addfile(member, io.BytesIO(png()))
-    (tmp_path / "big.png").write_bytes(png())
+        member = tarfile.TarInfo("a/3.png")
+        member.size = len(png()) + 1
+        tar.addfile(member, io.BytesIO(png() + b"."))
+    (tmp_path / "big.png").write_bytes(png() + b".")
     rows = {
         "1": ("../x.tar!a/1.png", None, b"1"),
         "2": ("../x.tar!a/2.png", None, b"2"),
         "3": ("../big.png", None, b"3"),
+        "4": ("../x.tar!a/3.png", None, b"4"),
     }
     memory = make_memory(tmp_path / "mem", "seer", {IMAGE: rows})
-    monkeypatch.setattr(report, "FILE_BYTES", len(png()) - 1)
+    monkeypatch.setattr(report, "FILE_BYTES", len(png()))
+    monkeypatch.chdir(tmp_path)
     shown = [Previews().of_row(memory, IMAGE, row) for row in memory.metadata(IMAGE)]
-    assert [media.kind for media in shown] == ["image", "none", "none"]
-    assert [media.note for media in shown[1:]] == ["file not found", "above 0 MiB, not opened for a thumbnail"]
+    assert [media.kind for media in shown] == ["image", "none", "none", "none"]
+    assert [media.note for media in shown[1:]] == ["file not found", *["above 0 MiB, not opened"] * 2]
 
 
 def test_a_query_whose_file_has_gone_meanwhile_leaves_a_note(tmp_path):

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cmcr import console
-from cmcr.cli.options import AsJson, Device, PrecisionName, SubjectName, Weights, open_subject
+from cmcr.cli.options import (
+    AsJson,
+    Device,
+    MediaRoot,
+    PrecisionName,
+    SubjectName,
+    Weights,
+    open_subject,
+    previews_in,
+    warn_of_outside,
+)
 from cmcr.cli.results import folder_name, present
 from cmcr.errors import InputError, nearest
 from cmcr.modality import Modality
@@ -82,6 +93,7 @@ def retrieval(
     html: Annotated[
         bool, typer.Option("--html", help="Also write index.html: queries, their hits, the ranks.")
     ] = False,
+    media_root: MediaRoot = None,
     as_json: AsJson = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when pairs are missing.")] = False,
     device: Device = "auto",
@@ -104,7 +116,8 @@ def retrieval(
         reading = {"layout": layout, "split": split, "frames": _frames(frames)}
         asking = {"pair": _pair(modalities), "encoders": encoder or (), "up": up}
         paired, method = _of_data(subject, data, folder, options, reading, asking)
-    _present(paired, subject, method, folder, html=html, as_json=as_json, strict=strict)
+    roots = [*(media_root or ()), *([data] if data is not None and data.is_dir() else [])]
+    _present(paired, subject, method, folder, html=html, as_json=as_json, strict=strict, roots=roots)
     _tell_next(subject, method, data, str(b), folder, html)
 
 
@@ -167,7 +180,15 @@ def _of_data(
 
 
 def _present(
-    paired: Paired, subject: str, method: str, out: Path | None, *, html: bool, as_json: bool, strict: bool
+    paired: Paired,
+    subject: str,
+    method: str,
+    out: Path | None,
+    *,
+    html: bool,
+    as_json: bool,
+    strict: bool,
+    roots: Sequence[Path],
 ) -> None:
     from cmcr.files import write_text
 
@@ -179,7 +200,9 @@ def _present(
         from cmcr.pages.retrieval import paired_page
 
         out = out or _OUT
-        page = paired_page(paired, subject)
+        previews = previews_in(roots)
+        page = paired_page(paired, subject, previews)
+        warn_of_outside(previews)
     if paired.missing and out is not None:
         lines = [json.dumps({"id": name, "reason": reason}) + "\n" for name, reason in paired.missing]
         write_text(out / "skipped.jsonl", "".join(lines))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cmcr import console
+
 if TYPE_CHECKING:
     from cmcr.benchmarks.subject import Subject
+    from cmcr.report import Previews
 
 PROTOCOL, WORK = "What the protocol leaves open", "How the work is done"
 """Panels of the help."""
@@ -23,6 +27,35 @@ Weights = Annotated[
 PrecisionName = Annotated[
     Literal["fp32", "bf16", "fp16"], typer.Option(help="Of the encoders' matrix products.", rich_help_panel=WORK)
 ]
+
+
+MediaRoot = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--media-root",
+        exists=True,
+        file_okay=False,
+        help="A folder whose files the page may show, besides the working directory; may be repeated.",
+        show_default=False,
+    ),
+]
+
+
+def previews_in(roots: Sequence[Path]) -> Previews:
+    """Return what makes the pictures and sounds of a page, of files in these folders and the working directory."""
+    from cmcr.media_roots import MediaRoots
+    from cmcr.report import Previews
+
+    return Previews(roots=MediaRoots(roots))
+
+
+def warn_of_outside(previews: Previews) -> None:
+    """Tell how many files a page does not show, for nobody allowed to open them."""
+    if previews.outside:
+        console.warn(
+            f"{previews.outside} files were not opened for the page, for they lie outside of the working directory: "
+            "allow their folder with --media-root DIR"
+        )
 
 
 def open_subject(

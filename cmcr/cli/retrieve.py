@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cmcr import console
+from cmcr.cli.options import MediaRoot, previews_in, warn_of_outside
 from cmcr.errors import InputError
 from cmcr.modality import Modality
 
@@ -56,6 +57,7 @@ def retrieve(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     html: Annotated[Path | None, typer.Option(help="Also write a page to look at and listen to.")] = None,
+    media_root: MediaRoot = None,
 ) -> None:
     """Find the rows of a memory nearest to a query of any modality of the space."""
     if (query is None) == (queries is None):
@@ -85,7 +87,7 @@ def retrieve(
         console.say(f"the gallery holds {memory.rows(wanted)} rows, fewer than -k {k}: all of them are shown")
     facts = _facts(opened, space, memory, wanted, index)
     if html:
-        _write_page(html, asked, hits, memory, wanted, facts)
+        _write_page(html, asked, hits, memory, wanted, facts, media_root or ())
     _show(asked, hits, facts, as_json, many=query is None)
     if not html:
         again = [query] if query is not None else ["--queries", str(queries)]
@@ -144,11 +146,14 @@ def _write_page(
     memory: Memory,
     modality: Modality,
     facts: dict[str, Any],
+    roots: Sequence[Path],
 ) -> None:
     from cmcr.files import write_text
     from cmcr.report import retrieval_page
 
-    write_text(path, retrieval_page(queries, hits, memory, modality, facts))
+    previews = previews_in(roots)
+    write_text(path, retrieval_page(queries, hits, memory, modality, facts, previews))
+    warn_of_outside(previews)
     console.say(f"wrote {path}: open it in a browser")
 
 

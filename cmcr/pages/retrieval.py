@@ -17,14 +17,15 @@ SHOWN, HITS = 4, 4
 _EDGES = (1, 2, 6, 11, 51, 1 << 62)
 
 
-def paired_page(paired: Paired, subject: str) -> str:
+def paired_page(paired: Paired, subject: str, previews: Previews | None = None) -> str:
     """Return the page about a measurement.
 
     Args:
         paired: What was measured.
         subject: The space or encoder, for the title.
+        previews: What makes its pictures and sounds.
     """
-    result, previews = paired.result, Previews()
+    result, previews = paired.result, previews or Previews()
     sections = [_numbers(paired)]
     sections += [_direction(paired, name, *sides, previews) for name, sides in paired.directions().items()]
     sections += [_ranks(paired)]
