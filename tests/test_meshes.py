@@ -450,6 +450,14 @@ def test_a_mesh_is_refused_above_the_budget_before_it_is_parsed(monkeypatch):
 
 
 def test_a_polygon_of_many_corners_is_refused_above_the_budget(monkeypatch):
-    data = polygon([(np.cos(turn), np.sin(turn)) for turn in TURNS.tolist()])
-    monkeypatch.setattr("cmcr.decode.common.BUDGET.total", 5 * len(data) + 150 * 44 + 5000)
+    turns = np.linspace(0, 2 * np.pi, 5000, endpoint=False).tolist()
+    data = polygon([(np.cos(turn), np.sin(turn)) for turn in turns])
+    monkeypatch.setattr("cmcr.decode.common.BUDGET.total", 5 * len(data) + 150 * 5003 + 1_000_000)
     assert "CMCR_DECODE_BYTES" in refused(data, ".off")
+
+
+def test_long_runs_of_blanks_and_words_are_passed_over_once():
+    """The square of their length would not end."""
+    assert "truncated mesh" in refused("solid a\nfacet" + " " * 1_000_000 + "x", ".stl")
+    assert "truncated mesh" in refused("solid a\nfacet" + "  facet" * 100_000 + "x", ".stl")
+    assert len(read("1,5" + " " * 1_000_000 + "2 3\n", ".xyz")[0]) == 1

@@ -67,17 +67,25 @@ def read_point_cloud(data: bytes, suffix: str, *, centre: bool = True) -> np.nda
 
 
 def _as_float32(points: np.ndarray, centre: bool) -> np.ndarray:
-    reserve(points.shape[0] * (4 * points.shape[1] + (0 if np.can_cast(points.dtype, np.float32) else 80)))
+    exact = np.can_cast(points.dtype, np.float32)
+    reserve(points.shape[0] * (4 * points.shape[1] + (0 if exact else 50)))
     with np.errstate(over="ignore"):
         cut = np.ascontiguousarray(points, dtype=np.float32)
     if not np.isfinite(cut).all():
         raise ItemError("non-finite points")
-    if centre and not np.can_cast(points.dtype, np.float32):
-        xyz = points[:, :3].astype(np.float64)
-        if 0 < _ROUNDING * np.ptp(xyz, axis=0).max() < np.abs(xyz - cut[:, :3]).max():
-            note("far from the origin for its size: put at the origin before it was cut to float32")
-            cut[:, :3] = xyz - (xyz.min(axis=0) + xyz.max(axis=0)) / 2
+    if centre and not exact:
+        _centre(points[:, :3].astype(np.float64, copy=False), cut)
     return cut
+
+
+def _centre(xyz: np.ndarray, cut: np.ndarray) -> None:
+    """Put float32 positions at the origin where they lie so far from it that rounding spoils their shape."""
+    low, high = xyz.min(axis=0), xyz.max(axis=0)
+    moved = max(np.abs(xyz[:, axis] - cut[:, axis]).max() for axis in range(3))
+    if 0 < _ROUNDING * (high - low).max() < moved:
+        note("far from the origin for its size: put at the origin before it was cut to float32")
+        for axis, middle in enumerate((low + high) / 2):
+            cut[:, axis] = xyz[:, axis] - middle
 
 
 def _read_npy(file: IO[bytes], size: int) -> np.ndarray:
@@ -96,7 +104,7 @@ def _read_npy(file: IO[bytes], size: int) -> np.ndarray:
     declared = shape[0] * shape[1] * dtype.itemsize
     if declared > size - (file.tell() - start):
         raise ItemError(f"truncated array: its header declares the shape {shape}")
-    reserve(2 * declared)
+    reserve(declared)
     file.seek(start)
     array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
     return array

@@ -11,7 +11,7 @@ import numpy as np
 from cmcr.decode.common import note
 from cmcr.errors import ItemError
 
-_FORTRAN = re.compile(r"(?<=[\d.])[dD](?=[+-]?\d)")
+_FORTRAN = re.compile(r"(?<=[\d.,])[dD](?=[+-]?\d)")
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
