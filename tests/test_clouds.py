@@ -86,6 +86,7 @@ REFUSED = {
     "eight columns": ("1 2 3 4 5 6 7 8\n", "(1, 8)"),
     "cut": ("3\n1 2 3\n4 5 6\n", "truncated point cloud: 2 points where its first line declares 3"),
     "more than declared": ("1\n1 2 3\n4 5 6\n", "2 points where its first line declares 1"),
+    "separators alone": (";;\n,,\n", "0 points"),
     "an endless count": ("9" * 5000 + "\n1 2 3\n", "where it should declare"),
     "half a number": ("1 2 3\n4 5 6e\n", "could not convert string '6e'"),
     "escapes": ("\x1b[31m 1 2\n", r"'\x1b[31m'"),

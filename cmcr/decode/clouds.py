@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from typing import IO
 
@@ -18,6 +19,9 @@ from cmcr.errors import ItemError
 __all__ = ["MAX_POINTS", "MESHES", "SURFACE_POINTS", "TEXT_CLOUDS", "read_point_cloud"]
 
 MAX_POINTS = 50_000_000
+
+# Files of Python 2 are read like others; a warning in the middle of a batch helps nobody.
+warnings.filterwarnings("ignore", "Reading `.npy` or `.npz` file required additional", UserWarning)
 
 _POSITIONS = ("points", "xyz", "pc", "arr_0")
 _MAX_PICKLE = 1 << 28  # bytes; a cloud of OpenShape with all its features has half a million
@@ -46,6 +50,11 @@ def read_point_cloud(data: bytes, suffix: str, *, centre: bool = True) -> np.nda
     Raises:
         ItemError: empty, not a point cloud, damaged, above ``MAX_POINTS``, non-finite, or of another shape.
     """
+    with np.errstate(all="ignore"):  # what overflows or is no number is found out here, and said once
+        return _as_float32(_decoded(data, suffix), centre)
+
+
+def _decoded(data: bytes, suffix: str) -> np.ndarray:
     refuse_empty(data)
     try:
         if suffix in MESHES:
@@ -63,14 +72,13 @@ def read_point_cloud(data: bytes, suffix: str, *, centre: bool = True) -> np.nda
     except Exception as error:  # numpy, zipfile and trimesh raise whatever they like on damaged bytes
         raise ItemError(f"damaged point cloud: {one_line(error)}") from error
     _refuse_shape(points.shape)
-    return _as_float32(points, centre)
+    return points
 
 
 def _as_float32(points: np.ndarray, centre: bool) -> np.ndarray:
     exact = np.can_cast(points.dtype, np.float32)
     reserve(points.shape[0] * (4 * points.shape[1] + (0 if exact else 50)))
-    with np.errstate(over="ignore"):
-        cut = np.ascontiguousarray(points, dtype=np.float32)
+    cut = np.ascontiguousarray(points, dtype=np.float32)
     if not np.isfinite(cut).all():
         raise ItemError("non-finite points")
     if centre and not exact:

@@ -73,7 +73,8 @@ def _heading(lines: Sequence[str]) -> tuple[int | None, list[str]]:
 
 
 def _numbers(rows: Iterable[str], names: Sequence[str]) -> np.ndarray:
-    first = next(rows := iter(rows), None)
+    rows = (row for row in rows if row.strip())
+    first = next(rows, None)
     if first is None:
         return np.zeros((0, 3))
     wanted = [names.index(axis) for axis in "xyz"] if names else None

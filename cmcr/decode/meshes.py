@@ -79,7 +79,7 @@ def _read_obj(text: str) -> Polygons:
 
 
 def _read_off(text: str) -> Polygons:
-    lines = [line for line in (line.partition("#")[0].strip() for line in io.StringIO(text)) if line]
+    lines = [line for line in (line.partition("#")[0].strip() for line in io.StringIO(text)) if line] or [""]
     magic = _OFF.match(lines[0])
     if magic is None:
         raise ItemError(f"damaged point cloud: begins with {lines[0][:20]!a}; expected OFF")
@@ -88,16 +88,16 @@ def _read_off(text: str) -> Polygons:
         raise ItemError("a binary OFF file; convert to .ply")
     if "n" in prefix.removesuffix("off"):
         raise ItemError("an OFF file of another number of dimensions; expected three")
-    counts = [rest] if rest else lines[1:2]
-    body = lines[1 if rest else 2 :]
-    count, face_count = (count_of(number) for number in counts[0].split()[:2])
+    counts, body = (rest.split(), lines[1:]) if rest else (" ".join(lines[1:2]).split(), lines[2:])
+    if len(counts) < 2:
+        raise ItemError("damaged point cloud: an OFF file without the numbers of its vertices and faces")
+    count, face_count = map(count_of, counts[:2])
     refuse_cut(len(body), count + face_count)
     if len(body) > count + face_count:
         note(f"{len(body) - count - face_count} lines after the faces that it declares were left out")
     xyz = positions(body[:count], (0, 1, 2, 3) if "4" in prefix else (0, 1, 2))
     if "4" in prefix:  # homogeneous: the fourth coordinate divides the others
-        with np.errstate(all="ignore"):
-            xyz = xyz[:, :3] / xyz[:, 3:]
+        xyz = xyz[:, :3] / xyz[:, 3:]
     return Polygons.of(xyz, *corners_of(body[count : count + face_count]))
 
 

@@ -46,6 +46,8 @@ def positions(lines: Sequence[str], columns: tuple[int, ...] = (0, 1, 2)) -> np.
     """
     if not lines:
         return np.zeros((0, len(columns)))
+    if not all(map(str.strip, lines)):  # numpy would leave such a line out, and number those behind it anew
+        raise ItemError("damaged point cloud: a line without numbers where positions stand")
     try:
         return np.loadtxt(_plain_numerals(lines), usecols=columns, ndmin=2, comments=None)
     except (ValueError, OverflowError) as error:

@@ -124,11 +124,10 @@ def _text_columns(element: _Element, rows: list[str]) -> _Table:
     wanted = [index for index, each in enumerate(element.properties) if each.name in ("x", "y", "z")]
     columns = positions(rows, tuple(wanted)) if wanted else np.zeros((0, 0))
     ones = np.ones(len(rows), np.int64)
-    with np.errstate(all="ignore"):
-        return {
-            element.properties[index].name: _Values(column.astype(element.properties[index].dtype), ones)
-            for index, column in zip(wanted, columns.T, strict=True)
-        }
+    return {
+        element.properties[index].name: _Values(column.astype(element.properties[index].dtype), ones)
+        for index, column in zip(wanted, columns.T, strict=True)
+    }
 
 
 def _text_lists(element: _Element, rows: list[str]) -> _Table:

@@ -65,11 +65,10 @@ def sample(polygons: Polygons, kind: str) -> np.ndarray:
         raise ItemError(str(MissingExtraError("trimesh", "ulip", f"reading {kind}"))) from None
     _refuse_corners(polygons)
     reserve(_BYTES_A_TRIANGLE * int(np.maximum(polygons.sizes - 2, 0).sum()))
-    with np.errstate(all="ignore"):
-        mesh = trimesh.Trimesh(polygons.vertices, triangles(polygons), process=False)
-        if not len(mesh.faces) or not mesh.area > 0:
-            raise ItemError("a mesh without area")
-        points, _ = trimesh.sample.sample_surface(mesh, SURFACE_POINTS, seed=0)
+    mesh = trimesh.Trimesh(polygons.vertices, triangles(polygons), process=False)
+    if not len(mesh.faces) or not mesh.area > 0:
+        raise ItemError("a mesh without area")
+    points, _ = trimesh.sample.sample_surface(mesh, SURFACE_POINTS, seed=0)
     return np.asarray(points)
 
 
