@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 from cmcr.decode import common
 from cmcr.decode.common import decoding
@@ -105,7 +105,7 @@ def test_grey_of_any_samples_is_the_reference(bits, kind):
 @pytest.mark.parametrize("bits", [16, 64])
 def test_floats_that_pillow_does_not_open_are_named(bits):
     with pytest.raises(
-        ItemError, match=f"a TIFF of 1 x {bits}-bit float samples, black-is-zero, little-endian: Pillow"
+        ItemError, match=f"a TIFF of 1 x {bits}-bit float samples, black-is-zero, compression 1, little-endian"
     ):
         read_image(tiff(grey_samples(bits, "float", 1), bits, "float"))
 
@@ -212,6 +212,17 @@ def test_a_picture_that_uses_little_of_sixteen_bits_is_told_of():
     assert "nearly black" in notes_of(tiff(GREY[..., None] * np.uint16(16), 16))[0]
     assert "nearly white" in notes_of(tiff(GREY[..., None] * np.uint16(16), 16, photo=WHITE_IS_ZERO))[0]
     assert not notes_of(tiff(GREY[..., None] * np.uint16(257), 16)) and not notes_of(tiff(GREY[..., None] * 0, 16))
+
+
+def test_sixteen_bits_keep_their_upper_byte():
+    assert pixels(tiff(np.array([[0x64FF, 0x6400, 0xFFFF]])[..., None], 16))[0, :, 0].tolist() == [100, 100, 255]
+
+
+def test_a_damaged_number_of_bits_or_an_unknown_compression_is_refused_at_once():
+    many = tiff(np.zeros((3, 3, 3)), photo=RGB, tags={258: (3, [8, 8, 8, *[65_535] * 200])})
+    assert read_image(many).size == (3, 3)  # the rest is no band's
+    with pytest.raises(ItemError, match=r"1 x 8-bit unsigned samples, black-is-zero, compression 33003, little-endian"):
+        read_image(tiff(np.zeros((3, 3, 1)), tags={259: (3, [33_003])}))
 
 
 def png(values, bits, colour, *chunks):
@@ -348,7 +359,7 @@ def test_a_picture_can_be_had_whole():
     assert "more than 100 times as long as wide" in notes_of(saved(np.zeros((1, 999, 3), np.uint8)))[0]
 
 
-@pytest.mark.parametrize("size", [(20_000, 1), (20_001, 1), (1, 3001), (805, 7), (13, 1400), (321, 3)])
+@pytest.mark.parametrize("size", [(4000, 1), (4001, 1), (1, 3001), (805, 7), (13, 1400), (321, 3)])
 def test_a_cut_picture_is_scaled_to_the_middle_that_the_whole_would_give(size):
     smooth = Image.fromarray(
         np.rint(127 + 100 * np.sin(np.arange(max(size)) / 3)).astype(np.uint8)[None].repeat(min(size), 0)
@@ -404,36 +415,40 @@ def texts(count):
     return png(np.zeros((2, 2, 1)), 8, 0, *[(b"zTXt", b"k%d\0\0" % index + text) for index in range(count)])
 
 
-def unpacked(kind, width, height):
+def unpacked(kind, width, height, **options):
     file = io.BytesIO()
-    Image.new("P" if kind == "GIF" else "RGB", (width, height)).save(file, kind)
+    Image.new("P" if kind == "GIF" else "RGB", (width, height)).save(file, kind, **options)
     return file.getvalue()
 
 
 BOMBS = {
-    "webp canvas": webp(13_000, 13_000),
-    "lossless webp": lossless_webp(13_000, 13_000),
-    "webp": plain_webp(13_000, 13_000),
-    "icon": icon(13_000, 13_000),
-    "tile": tiled(30_000),
-    "offsets": tiff(np.zeros((3, 3, 1)), tags={324: (4, [8] * 200_000)}),
-    "texts": texts(40),
-    "png": unpacked("PNG", 3000, 3000),
-    "gif": unpacked("GIF", 3000, 3000),
-    "jpeg": unpacked("JPEG", 3000, 3000),
-    "avif": unpacked("AVIF", 3000, 3000),
+    "webp canvas": lambda: webp(13_000, 13_000),
+    "lossless webp": lambda: lossless_webp(13_000, 13_000),
+    "webp": lambda: plain_webp(13_000, 13_000),
+    "icon": lambda: icon(13_000, 13_000),
+    "tile": lambda: tiled(30_000),
+    "offsets": lambda: tiff(np.zeros((3, 3, 1)), tags={324: (4, [8] * 200_000)}),
+    "texts": lambda: texts(40),
+    "png": lambda: unpacked("PNG", 3000, 3000),
+    "gif": lambda: unpacked("GIF", 3000, 3000),
+    "jpeg": lambda: unpacked("JPEG", 3000, 3000),
+    "avif": lambda: unpacked("AVIF", 1800, 1800, speed=10),
 }
 
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_what_takes_more_than_the_budget_is_refused_undecoded(name, monkeypatch):
-    def never(*_):
+    def never(*_, **__):
         raise AssertionError("it was decoded")
 
     monkeypatch.setattr(common.BUDGET, "total", 50 << 20)
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", never)
+    if name == "avif" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    data = BOMBS[name]()
+    before = name in ("webp canvas", "lossless webp", "webp", "icon", "texts", "offsets")
+    monkeypatch.setattr("PIL.Image.open" if before else "PIL.ImageFile.ImageFile.load", never)
     with pytest.raises(ItemError, match=r"decoding it takes [\d,]+ MB; at most 52 MB are given"):
-        read_image(BOMBS[name])
+        read_image(data)
 
 
 @pytest.mark.parametrize(

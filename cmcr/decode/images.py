@@ -49,8 +49,10 @@ def read_image(data: bytes, *, longest: float = LONGEST) -> Image:
 
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    # Pillow warns at half the limit at which it refuses; between the two we decode without a word.
+    # Pillow warns at half the limit at which it refuses; between the two we decode without a word. It warns of damaged
+    # tags too, which say nothing of the pixels.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     refuse_empty(data)
     try:
         reserved = bytes_before_opening(data)
@@ -67,7 +69,8 @@ def read_image(data: bytes, *, longest: float = LONGEST) -> Image:
     except Image.DecompressionBombError:
         raise ItemError(f"decompression bomb: more than {MAX_PIXELS} pixels") from None
     except Exception as error:  # decoders of a dozen formats raise whatever they like on damaged bytes
-        raise ItemError(f"damaged picture: {one_line(error)}") from error
+        unknown = unreadable_tiff(data) if isinstance(error, KeyError) else None  # of a compression, for instance
+        raise ItemError(unknown or f"damaged picture: {one_line(error)}") from error
 
 
 @cache

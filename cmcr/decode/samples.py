@@ -32,7 +32,17 @@ Kind = Literal["unsigned", "signed", "float"]
 _KINDS: dict[int, Kind] = {1: "unsigned", 2: "signed", 3: "float"}
 _INVERTED, _PLANES = 0, 2  # of PhotometricInterpretation and PlanarConfiguration
 _PHOTOMETRIC = {0: "white-is-zero", 1: "black-is-zero", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr"}
-_BITS, _PHOTO, _MAX, _PLANAR, _COLORMAP, _EXTRA, _FORMAT, _SMAX = 258, 262, 281, 284, 320, 338, 339, 341
+_BITS, _COMPRESSION, _PHOTO, _MAX, _PLANAR, _COLORMAP, _EXTRA, _FORMAT, _SMAX = (
+    258,
+    259,
+    262,
+    281,
+    284,
+    320,
+    338,
+    339,
+    341,
+)
 _TURNED = {"F;32BF": "F;32F", "I;16BS": "I;16S", "I;32BS": "I;32S"}  # Pillow's names of how bytes are laid out
 _BLOCK = 1 << 18  # pixels scaled at one time
 _CURE = "convert it to 8 bits"
@@ -133,6 +143,7 @@ def unreadable_tiff(data: bytes) -> str | None:
     if not bits or len(tags) < 3:
         return "damaged picture: a TIFF without readable tags"
     told = f"{len(bits)} x {bits[0]}-bit {kind} samples, {_PHOTOMETRIC.get(photo, f'photometric {photo}')}"
+    told += f", compression {tags.get(_COMPRESSION, 1)}"
     return f"a TIFF of {told}, {order}-endian: Pillow cannot read that; {_CURE}"
 
 
@@ -147,10 +158,14 @@ def _samples(image: ImageFile, tags: Any) -> Samples:
         return Samples("float", 32, tags.get(_PHOTO) == _INVERTED, _stated(tags, [1, *range(8, 17)]))
     if image.format == "TIFF":
         kind, bits = _kind(tags) or "unsigned", int(tags[_BITS][0])
-        return Samples(kind, bits, tags.get(_PHOTO, _INVERTED) == _INVERTED, _stated(tags, range(8, bits)))
+        return Samples(kind, bits, tags.get(_PHOTO, _INVERTED) == _INVERTED, _stated(tags, _depths(bits)))
     if image.mode == "I" and image.format not in ("PPM", "PNG"):
         raise ItemError(f"{image.format} of 32-bit samples without a known scale; {_CURE}")
     return Samples("unsigned", 16)  # Pillow scales other depths of PNM to 16 bits; those of PNG are so by its standard
+
+
+def _depths(bits: int) -> range:
+    return range(8, min(bits, 32))  # a damaged tag may give any number
 
 
 def _stated(tags: Any, bits: Any) -> int | None:
@@ -171,12 +186,12 @@ def _refuse_misread(image: ImageFile, tags: Any) -> None:
     """Refuse the few kinds of TIFF that Pillow opens but reads wrongly."""
     if not tags or image.mode in ("1", "L", "P", "I", "F") or image.mode.startswith("I;16"):
         return
-    bits = max(tags.get(_BITS, (1,)))
+    bits = int(tags.get(_BITS, (1,))[0])
     plain = bits == 8 and tags.get(_PHOTO) in (2, 5) and 1 not in tags.get(_EXTRA, ())
     misread = image.mode == "LAB" or (image.info.get("compression") == "raw" and not plain)
     if tags.get(_PLANAR) == _PLANES and misread:
         raise ItemError(f"a TIFF of {bits}-bit {image.mode} in separate planes: Pillow misreads that; {_CURE}")
-    if bits > 8 and (stated := _stated(tags, range(8, bits))):
+    if bits > 8 and (stated := _stated(tags, _depths(bits))):
         raise ItemError(f"a TIFF of {bits}-bit {image.mode} with white at {stated}: Pillow cannot scale that; {_CURE}")
 
 
