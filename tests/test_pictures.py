@@ -428,6 +428,7 @@ BOMBS = {
     "icon": lambda: icon(13_000, 13_000),
     "tile": lambda: tiled(30_000),
     "offsets": lambda: tiff(np.zeros((3, 3, 1)), tags={324: (4, [8] * 200_000)}),
+    "bits": lambda: tiff(np.zeros((3, 3, 1)), tags={258: (3, [8] * 1_000_000)}),
     "texts": lambda: texts(40),
     "png": lambda: unpacked("PNG", 3000, 3000),
     "gif": lambda: unpacked("GIF", 3000, 3000),
@@ -445,9 +446,19 @@ def test_what_takes_more_than_the_budget_is_refused_undecoded(name, monkeypatch)
     if name == "avif" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
     data = BOMBS[name]()
-    before = name in ("webp canvas", "lossless webp", "webp", "icon", "texts", "offsets")
+    before = name in ("webp canvas", "lossless webp", "webp", "icon", "texts", "offsets", "bits")
     monkeypatch.setattr("PIL.Image.open" if before else "PIL.ImageFile.ImageFile.load", never)
     with pytest.raises(ItemError, match=r"decoding it takes [\d,]+ MB; at most 52 MB are given"):
+        read_image(data)
+
+
+def test_a_giant_tag_is_refused_unread(monkeypatch):
+    exif = b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x0112, 3, 1_000_000, 26, 0) + bytes(2_000_000)
+    data = png(np.zeros((2, 2, 3)), 8, 2, (b"eXIf", exif))
+    assert read_image(data).size == (2, 2)
+    monkeypatch.setattr(common.BUDGET, "total", 50 << 20)
+    monkeypatch.setattr("PIL.Image.Exif.get", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(ItemError, match="at most 52 MB are given"):
         read_image(data)
 
 

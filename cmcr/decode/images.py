@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from cmcr.decode.common import note, one_line, refuse_empty, reserve
-from cmcr.decode.picture_bytes import bytes_before_opening, bytes_to_decode
+from cmcr.decode.picture_bytes import bytes_to_decode, bytes_to_open, bytes_to_read_tags
 from cmcr.decode.samples import black_is_zero, prepare_loading, to_rgb, unreadable_tiff
 from cmcr.errors import ItemError
 
@@ -55,11 +55,9 @@ def read_image(data: bytes, *, longest: float = LONGEST) -> Image:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     refuse_empty(data)
     try:
-        reserved = bytes_before_opening(data)
-        if reserved:
-            reserve(reserved)
+        _reserve(bytes_to_open(data))
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
-            return _decoded(image, data, reserved, longest)
+            return _decoded(image, data, longest)
     except ItemError:
         raise
     except UnidentifiedImageError:
@@ -73,6 +71,11 @@ def read_image(data: bytes, *, longest: float = LONGEST) -> Image:
         raise ItemError(unknown or f"damaged picture: {one_line(error)}") from error
 
 
+def _reserve(size: int) -> None:
+    if size:  # nothing is not a reservation
+        reserve(size)
+
+
 @cache
 def _formats() -> list[str]:
     from PIL import Image
@@ -81,15 +84,15 @@ def _formats() -> list[str]:
     return [name for name in Image.OPEN if name not in _UNREAD]
 
 
-def _decoded(image: ImageFile, data: bytes, reserved: int, longest: float) -> Image:
+def _decoded(image: ImageFile, data: bytes, longest: float) -> Image:
     from PIL import ImageOps
 
     if image.width * image.height > MAX_PIXELS:
         raise ItemError(f"{image.width} x {image.height} pixels; at most {MAX_PIXELS} are decoded")
     prepare_loading(image)
-    if (more := bytes_to_decode(image, data) - reserved) > 0:
-        reserve(more)
+    _reserve(bytes_to_decode(image, data))
     image.load()
+    _reserve(bytes_to_read_tags(image))
     ImageOps.exif_transpose(image, in_place=True)
     if image.has_transparency_data and not image.mode.startswith("I"):
         _note_hidden_colours(image)

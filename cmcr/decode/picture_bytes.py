@@ -11,29 +11,40 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
 _FIXED = 4 << 20  # what decoders take for any picture
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # bytes a pixel; 4 for others
 # Bytes a pixel that is taken beside the picture that is made, by format or by the name of Pillow's codec.
-_FORMAT = {"WEBP": 12, "AVIF": 14}
+_FORMAT = {"WEBP": 4, "AVIF": 14}
 _CODEC = {"raw": 0, "zip": 0, "libtiff": 0, "ppm": 9, "ppm_plain": 17}
 _EACH_BAND = {"jpeg": 2, "jpeg2k": 6}  # the same for each band; of JPEG the coefficients, where it has several scans
 _OTHER = 8
 _STRIPS = 3  # times that libtiff and what unpacks for it hold a strip or a tile
-_VALUE = {273: 500, 324: 500, 258: 100, 320: 100, 338: 100, 339: 100}  # for each value of a tag that is read at once
+_OFFSETS, _OFFSET = (273, 324), 500  # tags of where strips and tiles begin; what Pillow makes of each
+_NUMBER, _BYTES = 60, (1, 2, 6, 7)  # what it makes of each number in another tag; types that it keeps as bytes
 _TEXT_CHUNK, _TEXT_CHUNKS = 1 << 20, 64  # Pillow unpacks so much text of one chunk, and so many times as much in all
 
 
-def bytes_before_opening(data: bytes) -> int:
-    """Return the bytes taken as soon as Pillow opens a file, for formats that decode or fill a canvas then."""
+def bytes_to_open(data: bytes) -> int:
+    """Return the bytes taken when Pillow opens a file, by formats that make a canvas, decode or read lists then."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp_pixels(data) * 8
     if data[:4] == b"\0\0\1\0":
-        return _icon_pixels(data) * 12
+        return _icon_pixels(data) * 8
     if data[:4] == b"\x89PNG":
         return min(data.count(b"zTXt") + data.count(b"iTXt"), _TEXT_CHUNKS) * _TEXT_CHUNK * 4
-    return sum(count * _VALUE.get(tag, 0) for _, tag, _, count in tiff_entries(data))
+    return sum(
+        count * (_OFFSET if tag in _OFFSETS else _NUMBER)
+        for _, tag, code, count in tiff_entries(data)
+        if code not in _BYTES
+    )
+
+
+def bytes_to_read_tags(image: Image) -> int:
+    """Return the bytes taken by the tags of a loaded picture's EXIF, each of which may be as long as all of it."""
+    return _NUMBER // 2 * len(image.info.get("exif", b""))
 
 
 def tiff_entries(data: bytes) -> Iterator[tuple[int, int, int, int]]:
@@ -53,7 +64,7 @@ def tiff_entries(data: bytes) -> Iterator[tuple[int, int, int, int]]:
 
 
 def bytes_to_decode(image: ImageFile, data: bytes) -> int:
-    """Return the most bytes taken at one time while an opened picture is loaded, turned upright and made RGB.
+    """Return the most bytes that it takes beyond that to load an opened picture, turn it upright and make it RGB.
 
     Turning takes a second picture of the same mode, never more than the RGB one does later.
     """
