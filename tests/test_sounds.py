@@ -261,6 +261,21 @@ def test_all_streams_of_a_chained_ogg_are_heard(second):
         read(OGG + second[:-40])
 
 
+def test_streams_without_number_are_refused():
+    tiny = encoded(TONE[:10], "OGG", "OPUS")
+    with pytest.raises(ItemError, match="more than 1000 streams"):
+        read(tiny * 1100)
+
+
+def test_mpeg_audio_in_a_wav_is_read_and_judged_as_both():
+    body = without_header(MP3)
+    head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + len(body), b"WAVE", b"fmt ", 16, 0x55, 1, RATE, 4000, 1, 0)
+    data = head + b"data" + struct.pack("<I", len(body)) + body
+    np.testing.assert_array_equal(read(data)[0], read(body)[0])
+    with pytest.raises(ItemError, match=rf"truncated sound: {len(data) - 999} of {len(data)} bytes"):
+        read(data[:-999])
+
+
 def test_mp3s_joined_at_another_rate_are_resampled():
     both = read(without_header(MP3) + without_header(encoded(np.tile(TONE, 2)[:48_000], "MP3", rate=24_000)))[0]
     assert 4 * RATE <= len(both) <= 4.3 * RATE
@@ -366,6 +381,8 @@ def test_nothing_is_said_on_stderr_and_threads_do_not_meet(capfd):
                 assert "\n" not in str(error)
             np.testing.assert_array_equal(read(data)[0], good[id(data)])
 
+    with pytest.raises(ItemError):
+        read(patched(AIFF, 35, 0xFFFF_FFFF))  # leads before the beginning of the file
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, (WAV, FLAC, OGG, MP3)))
     assert capfd.readouterr() == ("", "")

@@ -46,22 +46,37 @@ def read_audio(data: bytes, rate: int, max_seconds: float | None = None) -> np.n
     """
     refuse_empty(data)
     mix, bare = Mix(max_seconds, MAX_SECONDS), streams.without_tags(data)
-    tagged = len(bare) < len(data) and not chunks.is_chunked(bare)
-    if tagged or streams.is_stream(bare) or (chunks.is_chunked(bare) and chunks.holds_mpeg(bare)):
-        _decode_streams(bare, mix)
-    else:
-        _decode_chunks(chunks.for_libsndfile(bare) if chunks.is_chunked(bare) else bare, mix)
+    if chunks.is_chunked(bare):
+        bare = chunks.for_libsndfile(bare)
+        is_stream = chunks.holds_mpeg(bare)
+    else:  # behind an ID3 tag is MPEG audio, at times after some junk
+        is_stream = streams.is_stream(bare) or len(bare) < len(data)
+    (_decode_streams if is_stream else _decode_chunks)(bare, mix)
     mono, _ = mix.mono(rate)
     if not mono.size:
         raise ItemError("no samples")
     return mono
 
 
+class _Bytes(io.BytesIO):
+    """A file that stays where it is when it is sent before its beginning, as damaged headers would have it.
+
+    An error in there could not leave libsndfile, and would be printed.
+    """
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to an offset, if it is one."""
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
+
+
 def _decode_chunks(data: bytes, mix: Mix) -> None:
     import soundfile
 
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
+        with soundfile.SoundFile(_Bytes(data)) as file:
             file.seekable = lambda: False  # else soundfile seeks after every read
             frames, rate, size = int(file.frames), int(file.samplerate), max(1, _BLOCK // file.channels)
             mix.expect(frames, rate)
@@ -138,20 +153,22 @@ class _Stream:
                 self._bad, self._last_is_bad = self._bad + 1, True
 
     def _check_last(self) -> None:
-        if self._is_ogg or self._last is None:
+        if self._is_ogg or self._last is None or self._bad == self._packets:
             return
         last = bytes(self._last)
         length = 0 if self._samples else streams.mpeg_frame_bytes(last)
-        if last[:2] == self._first and (len(last) < length or (self._last_is_bad and not length)):
-            told = f"{self._frames} frames" if self._frames else f"{self._samples} samples" if self._samples else ""
-            found = self._packets - 1 if self._frames else self._mix.count - self._before
-            raise ItemError(
-                f"truncated sound: {found} of {told}"
-                if told
-                else f"truncated sound: it ends within its frame {self._packets}"
-            )
+        is_short = len(last) < length if length else self._last_is_bad
+        if last[:2] == self._first and is_short:
+            raise ItemError(f"truncated sound: {self._found()}")
         if self._last_is_bad:  # no frame, but a tag or other junk behind them
             self._bad, self._packets = self._bad - 1, self._packets - 1
+
+    def _found(self) -> str:
+        if self._samples:
+            return f"{self._mix.count - self._before} of {self._samples} samples"
+        if self._frames:
+            return f"{self._packets - 1} of {self._frames} frames"
+        return f"it ends within its frame {self._packets}"
 
     def _check(self) -> None:
         count, expected = self._mix.count - self._before, self._samples or round(self._seconds * self._mix.rate)

@@ -20,6 +20,7 @@ _KILOBITS = {  # by version (1 for MPEG-1) and layer; the others have no names
     (2, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _MPEG_RATES = (44_100, 48_000, 32_000)
+_MAX_LINKS = 1000
 _NEAR = 1 << 16  # how far into a file the first frame is looked for
 
 
@@ -86,16 +87,26 @@ class Link:
 
 
 def ogg_links(data: bytes) -> tuple[list[Link], str | None]:
-    """Return the streams that follow one another in an Ogg file, and in which way the last is cut (None: it is not)."""
-    pages = list(_pages(data))
-    edges = [at for at, page in enumerate(pages) if at == 0 or (page.begins and not pages[at - 1].begins)]
-    links = []
-    for first, after in itertools.pairwise([*edges, len(pages)]):
-        end = pages[after].start if after < len(pages) else len(data)
-        links.append(Link(data[pages[first].start : end], pages[after - 1].position))
-    if pages and pages[-1].end > len(data):
-        return links, f"{len(data)} of at least {pages[-1].end} bytes"
-    return links, None if not pages or pages[-1].ends else f"no end of its stream in {len(data)} bytes"
+    """Return the streams that follow one another in an Ogg file, and in which way the last is cut (None: it is not).
+
+    Raises:
+        ItemError: there are too many.
+    """
+    starts: list[int] = []
+    positions: list[int] = []
+    last: _Page | None = None
+    for page in _pages(data):
+        if last is None or (page.begins and not last.begins):
+            starts.append(page.start)
+            positions.append(page.position)
+        last, positions[-1] = page, page.position
+        if len(starts) > _MAX_LINKS:
+            raise ItemError(f"more than {_MAX_LINKS} streams follow one another in it; take it apart")
+    edges = itertools.pairwise([*starts, len(data)])
+    links = [Link(data[start:end], position) for (start, end), position in zip(edges, positions, strict=True)]
+    if last is not None and last.end > len(data):
+        return links, f"{len(data)} of at least {last.end} bytes"
+    return links, None if last is None or last.ends else f"no end of its stream in {len(data)} bytes"
 
 
 def _pages(data: bytes) -> Iterator[_Page]:
