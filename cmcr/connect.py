@@ -119,6 +119,9 @@ def connect(
     resolved = {"recipe": config.to_dict(), "memories": [_identity(side) for side in sides]}
     with locked(folder):
         remove_left_behind(folder)
+        for memory in (a, b):
+            for modality in memory.modalities:  # seconds, of minutes
+                memory.check_content(modality)
         _claim(folder, out, resolved, overwrite)
         bench = _bench(sides, folder, config, device, ranks, progress)
         ranks.let_go()

@@ -359,7 +359,7 @@ def _described(index: FaissIndex, path: Path, memory: str, space: str, modality:
         parameters=index.parameters,
         bytes=size,
         structure=structure,
-        opening=_opening_digest(path, structure),
+        opening=opening_digest(path, structure),
         sha256=sha256_file(path),
     )
 
@@ -371,7 +371,8 @@ def _structure(index: FaissIndex, size: int) -> int:
     return _END + index.parameters.get("clusters", 0) * (4 * index.dim + 16)
 
 
-def _opening_digest(path: Path, structure: int) -> str:
+def opening_digest(path: Path, structure: int) -> str:
+    """Return the sha256 of what is checked at every opening: the first ``structure`` bytes and the last 64 kB."""
     with open_file(path) as file:
         digest = hashlib.sha256(file.read(structure))
         file.seek(max(0, path.stat().st_size - _END))
@@ -390,7 +391,7 @@ def load_index(path: Path, *, memory: str, space: str, cure: str = "cmcr index")
     """
     import faiss
 
-    info = _read_info(path, cure)
+    info = read_info(path, cure)
     for what, had, now in (("memory", info.memory, memory), ("space", info.space, space)):
         if had != now:
             was = f"made of {what} {had[:12]}, which is now {now[:12]}"
@@ -398,7 +399,7 @@ def load_index(path: Path, *, memory: str, space: str, cure: str = "cmcr index")
     size = path.stat().st_size
     if size != info.bytes:
         raise ArtifactError(f"{path} is damaged: {size} bytes, expected {info.bytes}; make it anew: {cure}")
-    if _opening_digest(path, info.structure) != info.opening:
+    if opening_digest(path, info.structure) != info.opening:
         raise ArtifactError(f"{path} is damaged: its content is not what was written; make it anew: {cure}")
     # Lists map into memory by the one flag, the vectors of the other kinds by the newer one.
     mapped = faiss.IO_FLAG_MMAP if info.kind == "ivf" else getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
@@ -413,7 +414,12 @@ def load_index(path: Path, *, memory: str, space: str, cure: str = "cmcr index")
     return FaissIndex(info.kind, loaded, info.parameters, damaged)
 
 
-def _read_info(path: Path, cure: str) -> IndexInfo:
+def read_info(path: Path, cure: str) -> IndexInfo:
+    """Return what stands beside the index ``path``.
+
+    Raises:
+        ArtifactError: missing, damaged, or of another format; the message ends with ``cure``.
+    """
     beside = path.with_suffix(".json")
     if not (path.is_file() and beside.is_file()):
         raise ArtifactError(f"there is no index {path}; make it: {cure}")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 from cmcr.errors import InputError, ItemError
+from cmcr.files import open_file
+from cmcr.reading import plainly
 
 
 class OutsideError(ItemError):
@@ -44,6 +48,45 @@ class MediaRoots:
         if not any(_holds(folder, real) for folder in (os.path.realpath(own), *self.folders)):
             raise OutsideError("not opened: it lies outside of the working directory and of every --media-root")
         return Path(real)
+
+
+def read_source(folder: Path, source: str, roots: MediaRoots, most: int | None = None) -> bytes | None:
+    """Return the content of the file, or of the member ``x.tar!member``, that a memory in ``folder`` names as a source.
+
+    Args:
+        folder: The memory's.
+        source: As its row tells it, relative to the folder.
+        roots: Where files may be opened besides it.
+        most: Bytes read at most.
+
+    Returns:
+        None: there is no such file or member.
+
+    Raises:
+        OutsideError: it lies elsewhere, be it through a link.
+        ItemError: larger than ``most``.
+        OSError: it cannot be read, or is no regular file.
+    """
+    archive, _, member = source.partition("!")
+    whole = bool(source) and (folder / source).is_file()
+    path = folder / (source if whole else archive)
+    if not source or not path.exists() or not (whole or member):
+        return None
+    with open_file(roots.resolve(path, folder)) as file:
+        if whole:
+            return _bounded(file, os.fstat(file.fileno()).st_size, most)
+        try:
+            with plainly(), tarfile.open(fileobj=file, mode="r:") as tar:
+                found = tar.extractfile(member)
+                return _bounded(found, tar.getmember(member).size, most) if found else None
+        except ValueError:
+            return None
+
+
+def _bounded(file: IO[bytes], size: int, most: int | None) -> bytes:
+    if most is not None and size > most:
+        raise ItemError(f"above {most >> 20} MiB, not opened")
+    return file.read()
 
 
 def _holds(folder: str, path: str) -> bool:

@@ -11,19 +11,17 @@ import bisect
 import hashlib
 import itertools
 import json
-import os
 import re
-import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
-from cmcr.errors import ArtifactError, ItemError
-from cmcr.files import is_partial, left_behind, open_file, read_lines, sha256_file
+from cmcr.errors import ArtifactError
+from cmcr.files import check_regular, is_partial, left_behind, open_file, read_lines, sha256_file
 from cmcr.manifest import SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
-from cmcr.media_roots import MediaRoots
+from cmcr.media_roots import MediaRoots, read_source
 from cmcr.modality import Modality
 from cmcr.reading import open_npy, parse_json, plainly, read_json, why
 from cmcr.schema import checked
@@ -55,6 +53,7 @@ class Memory:
         self.dtype = manifest.dtype
         self.normalized = manifest.normalized
         self._line_ends: dict[str, np.ndarray] = {}
+        self._checked: set[Modality] = set()
 
     @classmethod
     def open(cls, path: str | Path) -> Memory:
@@ -214,20 +213,40 @@ class Memory:
             ItemError: it is no regular file, or larger than ``most``.
             OSError: it cannot be read.
         """
-        archive, _, member = row.source.partition("!")
-        whole = self.source_path(row) is not None
-        path = self.path / (row.source if whole else archive)
-        if not row.source or not path.exists() or not (whole or member):
-            return row.text.encode() if row.text is not None else None
-        with open_file((roots or MediaRoots()).resolve(path, self.path)) as file:
-            if whole:
-                return _bounded(file, os.fstat(file.fileno()).st_size, most)
-            try:
-                with plainly(), tarfile.open(fileobj=file, mode="r:") as tar:
-                    found = tar.extractfile(member)
-                    return _bounded(found, tar.getmember(member).size, most) if found else None
-            except ValueError:
-                return None
+        found = read_source(self.path, row.source, roots or MediaRoots(), most)
+        return row.text.encode() if found is None and row.text is not None else found
+
+    def check_content(self, modality: Modality, most: int | None = None) -> bool:
+        """Compare the files of a modality with the sha256 that the manifest names, once.
+
+        Args:
+            modality: Whose files.
+            most: Bytes read at most for it.
+
+        Returns:
+            False when they are larger than ``most``, and nothing was compared.
+
+        Raises:
+            ArtifactError: a file is missing, or not the one that was written.
+        """
+        named = [
+            each for s in self.shards(modality) for each in ((s.vectors, s.sha256), (s.metadata, s.metadata_sha256))
+        ]
+        if modality in self._checked:
+            return True
+        try:
+            sizes = [check_regular(self.path / name).st_size for name, _ in named]
+            if most is not None and sum(sizes) > most:
+                return False
+            wrong = next((name for name, expected in named if sha256_file(self.path / name) != expected), None)
+        except OSError as error:
+            raise ArtifactError(f"{error.filename}: {_why(error)}; restore it, or embed into a new folder") from None
+        if wrong is not None:
+            raise ArtifactError(
+                f"{self.path / wrong}: its sha256 is not the manifest's; see cmcr info --verify {self.path}"
+            )
+        self._checked.add(modality)
+        return True
 
     def verify(self) -> list[str]:
         """Read everything and return one line per problem; empty when the memory is sound."""
@@ -344,12 +363,6 @@ class Memory:
             return [str(error)]
         repeated = len(ids) - len(set(ids))
         return [f"{modality}: {repeated} ids are not unique"] if repeated else []
-
-
-def _bounded(file: IO[bytes], size: int, most: int | None) -> bytes:
-    if most is not None and size > most:
-        raise ItemError(f"above {most >> 20} MiB, not opened")
-    return file.read()
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -136,9 +136,10 @@ def info(
     config = _space_config(path)
     if config is not None:
         if verify:
-            from cmcr.space import ConnectedSpace
+            from cmcr.verify import space_problems
 
-            console.say(f"{path}: sound: {' + '.join(ConnectedSpace.from_pretrained(path).encoders)}")
+            problems = space_problems(path)
+            _tell_problems("space", path, problems, " + ".join(each["name"] for each in config["encoders"]), as_json)
         elif as_json:
             console.show_json(config)
         else:
@@ -146,21 +147,35 @@ def info(
                 rows = list(_space_rows(config))
             console.show_table(["what", "value"], rows)
         return
+    if verify:
+        _verify(path, as_json)
+        return
     from cmcr.memory import Memory
 
-    memory = Memory.open(path)
-    if not verify:
-        _show(_described(memory), as_json)
+    _show(_described(Memory.open(path)), as_json)
+
+
+def _verify(path: Path, as_json: bool) -> None:
+    from cmcr.memory import Memory
+    from cmcr.verify import is_run, memory_problems, run_problems
+
+    if is_run(path):
+        _tell_problems("run", path, run_problems(path), "run", as_json)
         return
-    problems = memory.verify()
+    memory = Memory.open(path)
+    held = ", ".join(f"{memory.rows(kind)} {kind}" for kind in memory.modalities) or "empty"
+    _tell_problems("memory", path, memory_problems(memory), held, as_json)
+
+
+def _tell_problems(kind: str, path: Path, problems: list[str], held: str, as_json: bool) -> None:
     if as_json:
-        console.show_json({"memory": str(path), "problems": problems})
+        console.show_json({kind: str(path), "problems": problems})
     elif problems:
         console.show_table(["problem"], [[problem] for problem in problems])
     if problems:
         console.say(f"{path}: {len(problems)} problems")
         raise typer.Exit(1)
-    console.say(f"{path}: sound: {', '.join(f'{memory.rows(kind)} {kind}' for kind in memory.modalities) or 'empty'}")
+    console.say(f"{path}: sound: {held}")
 
 
 def _batch_size(given: str) -> int | None:

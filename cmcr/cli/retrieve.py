@@ -64,12 +64,14 @@ def retrieve(
         raise typer.BadParameter("expected a QUERY or --queries FILE, and not both", param_hint="QUERY")
     from cmcr.devices import choose_device
     from cmcr.memory import Memory
-    from cmcr.retrieve import ask, ask_many, open_index
+    from cmcr.retrieve import CHECKED_BYTES, ask, ask_many, open_index
     from cmcr.retrieve import retrieve as find
     from cmcr.space import ConnectedSpace
 
     opened, memory = ConnectedSpace.from_pretrained(space), Memory.open(gallery)
     wanted = _modality(memory, modality)
+    if not memory.check_content(wanted, CHECKED_BYTES):
+        console.say(f"{gallery}: too large to be compared with its sha256 at each query; cmcr info --verify does that")
     searched = open_index(opened, memory, wanted, index, str(space))
     options: dict[str, Any] = {"modality": query_modality, "encoder": encoder, "device": choose_device(device)}
     options |= {"weights": weights or (), "up": up}
