@@ -106,7 +106,7 @@ class ConnectConfig:
         for field in dataclasses.fields(self):
             _check(field.name, getattr(self, field.name), get_type_hints(type(self))[field.name])
         if self.pairing not in ("full", "none") and self.top_k < 1:
-            raise InputError(f"pairing {self.pairing!r}; expected full, none or topk:K with K of 1 or more")
+            raise InputError(f"pairing {shown(self.pairing)}; expected full, none or topk:K with K of 1 or more")
 
     @staticmethod
     def _own(method: str) -> dict[str, float]:
@@ -117,7 +117,7 @@ class ConnectConfig:
     def top_k(self) -> int:
         """K of ``topk:K``, 0 for the full softmax."""
         prefix, _, count = self.pairing.partition(":")
-        return int(count) if prefix == "topk" and count.isdecimal() else 0
+        return int(count) if prefix == "topk" and count.isdecimal() and len(count) < 19 else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return every setting as JSON-ready values."""

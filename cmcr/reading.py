@@ -33,8 +33,8 @@ class DamagedError(ValueError):
 
 def why(error: BaseException) -> str:
     """Return on one line why something cannot be read."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error) or "unreadable"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     if isinstance(error, RecursionError):
         return "nested too deeply"
     if isinstance(error, MemoryError):

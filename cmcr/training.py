@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -313,14 +313,37 @@ def _resume(
         with safe_open(path, framework="pt", device=device) as file:
             state: Progressed = checked(Progressed, parse_json(file.metadata()["state"]))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
+        _check_history(state)
         model.load_state_dict(_part(tensors, "model."))
-        best.update(_part(tensors, "best."))
+        kept = _part(tensors, "best.")
+        _check_shapes("best", kept, best)
+        best.update(kept)
         moments: dict[int, dict[str, Tensor]] = {}
         for key, tensor in _part(tensors, "adamw.").items():
             number, name = key.split(".")
             moments.setdefault(int(number), {})[name] = tensor
+        parameters = dict(enumerate(model.parameters()))
+        for which, found in moments.items():  # those without a gradient have none
+            like = {"step": torch.zeros(()), "exp_avg": parameters[which], "exp_avg_sq": parameters[which]}
+            _check_shapes(f"adamw.{which}", found, like)
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return state
+
+
+def _check_history(state: Progressed) -> None:
+    epochs = [record["epoch"] for record in state.history]
+    if epochs != list(range(1, state.epoch + 1)) or state.best_epoch not in (-1, *epochs):
+        raise ValueError(
+            f"epochs {epochs[:5]} ..., of which {state.best_epoch} is the best, and it is at {state.epoch}"
+        )
+    if not all(isinstance(value, int | float) for record in state.history for value in record.values()):
+        raise ValueError("a measure that is no number")
+
+
+def _check_shapes(name: str, found: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:
+    shapes = [{key: tuple(tensor.shape) for key, tensor in each.items()} for each in (found, like)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{name}: tensors of other names or shapes")
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

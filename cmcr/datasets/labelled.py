@@ -341,7 +341,7 @@ def _number(label: str | Nothing, names: Sequence[str]) -> str | int | Nothing:
     """Return a number as such where there are names that it numbers."""
     if isinstance(label, Nothing) or not names or label in names or not (label.isascii() and label.isdecimal()):
         return label
-    return int(label) if len(label) < 20 else label
+    return int(label) if len(label) < 19 else label
 
 
 def _modality_of(asked: Asked, names: Sequence[str]) -> Modality:

@@ -79,8 +79,8 @@ def read_layout(state: Mapping[str, Tensor], source: str) -> Layout:
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    numbers = (key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix))
-    return 1 + max((int(number) for number in numbers if number.isdigit()), default=-1)
+    # Of several numbers only how many there are: a name may hold any number, and would ask for as many layers.
+    return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})
 
 
 def constants(*states: Mapping[str, Tensor]) -> set[str]:

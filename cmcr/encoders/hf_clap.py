@@ -24,7 +24,8 @@ from cmcr.encoders.clap_base import ClapEncoder, constants, read_layout
 from cmcr.encoders.weights import fill, find_weights, fingerprint, look_for, read_state
 from cmcr.errors import ArtifactError, MissingExtraError
 from cmcr.modality import Modality
-from cmcr.reading import read_json
+from cmcr.reading import read_json, reading
+from cmcr.schema import checked
 
 PREPROCESSING = f"hf_clap, {SHARED}"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -204,8 +205,11 @@ def _read_folder(folder: Path) -> _Model:
     path = _weights_of(folder)
     if path is None:
         raise ArtifactError(f"{folder}: holds no {' or '.join(WEIGHTS)}; expected a CLAP model as the Hub has it")
-    low = float(extractor.get("frequency_min", clap_audio.LOW))
-    high = float(extractor.get("frequency_max", clap_audio.HIGH))
+    with reading(folder / "preprocessor_config.json", "fetch it anew"):
+        low: float = checked(float, extractor.get("frequency_min", clap_audio.LOW), "frequency_min")
+        high: float = checked(float, extractor.get("frequency_max", clap_audio.HIGH), "frequency_max")
+        if not 0 <= low < high <= clap_audio.RATE / 2:
+            raise ValueError(f"frequencies from {low:g} to {high:g} Hz")
     state = read_state(path)
     return _checked(str(path), config, state, state, low, high)
 

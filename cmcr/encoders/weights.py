@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cmcr.errors import ArtifactError, InputError
-from cmcr.reading import open_regular, plainly, why
+from cmcr.reading import open_regular, plainly, reading, why
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 VARIABLE = "CMCR_WEIGHTS"
@@ -31,6 +31,7 @@ _ADMITTED: list[Any] = [
     (_SCALAR, "numpy.core.multiarray.scalar"),
     (_SCALAR, "numpy._core.multiarray.scalar"),
 ]
+_SMALL = 1 << 26
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
@@ -104,9 +105,20 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise ArtifactError(
             f"{path}: holds no named tensors; expected a state dict, bare or under {', '.join(_WRAPPERS)}"
         )
+    for key, value in state.items():
+        _refuse_odd(value, f"{path}: {key}")
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     return state
+
+
+def _refuse_odd(tensor: Tensor, source: str) -> None:
+    """Refuse a tensor that is not a plain table of real numbers, or that only pretends to have its size."""
+    size = tensor.numel() * tensor.element_size()
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
+        raise ArtifactError(f"{source}: {tensor.dtype} {tensor.layout}; expected a plain table of real numbers")
+    if size > max(tensor.untyped_storage().nbytes(), _SMALL):  # the same few numbers again and again
+        raise ArtifactError(f"{source}: shape {tuple(tensor.shape)} of fewer numbers; expected one for each place")
 
 
 def _named(found: object) -> bool:
@@ -116,6 +128,7 @@ def _named(found: object) -> bool:
 def _unpickle(path: Path) -> Any:
     with torch.serialization.safe_globals(_ADMITTED), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Detected pickle protocol")  # what it cannot read it refuses anyway
+        warnings.filterwarnings("ignore", "Validating sparse tensor")  # they are refused
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
@@ -156,7 +169,8 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], source: str, optional: 
     told = "; ".join(f"{len(keys)} {fault}: {_some(keys)}" for fault, keys in faults.items() if keys)
     if told:
         raise ArtifactError(f"{source}: is not a checkpoint of this architecture ({told}); check file and encoder name")
-    module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+    with reading(source, "check file and encoder name", what="does not fit this architecture"):
+        module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
 
 
 def _some(keys: Sequence[str]) -> str:
