@@ -32,7 +32,7 @@ def embed(
     source: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="Folders, globs, text files (one item a line), JSONL/CSV manifests, webdataset tars; - reads stdin.",
             show_default=False,
         ),
