@@ -104,7 +104,10 @@ class ConnectConfig:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         for field in dataclasses.fields(self):
-            _check(field.name, getattr(self, field.name), get_type_hints(type(self))[field.name])
+            kind = get_type_hints(type(self))[field.name]
+            _check(field.name, getattr(self, field.name), kind)
+            if kind is int:  # 3.0 is a whole number, but no number of epochs to Python
+                object.__setattr__(self, field.name, int(getattr(self, field.name)))
         if self.pairing not in ("full", "none") and self.top_k < 1:
             raise InputError(f"pairing {shown(self.pairing)}; expected full, none or topk:K with K of 1 or more")
 
@@ -117,7 +120,7 @@ class ConnectConfig:
     def top_k(self) -> int:
         """K of ``topk:K``, 0 for the full softmax."""
         prefix, _, count = self.pairing.partition(":")
-        return int(count) if prefix == "topk" and count.isdecimal() and len(count) < 19 else 0
+        return int(count) if prefix == "topk" and count.isdecimal() and len(count) < 10 else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return every setting as JSON-ready values."""
@@ -160,6 +163,8 @@ class ConnectConfig:
 
 _ABOVE_ZERO = {"epochs", "min_steps", "lr", "tau", "tau_memory", "route_tau", "distill_tau", "val_fraction"}
 _BELOW_ONE = {"val_fraction"}
+_MOST = {"dim": 1 << 16, "hidden": 1 << 18, "epochs": 1_000_000, "seed": 1 << 43}
+"""Above, torch has no memory or its generators no seed."""
 
 
 def _check(name: str, value: Any, kind: Any) -> None:
@@ -172,6 +177,8 @@ def _check(name: str, value: Any, kind: Any) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and not 0 <= value <= MAX_INT:
         raise InputError(f"{name} {shown(value)}; expected a finite number of 0 or more, and of 64 bits")
+    if number and value > _MOST.get(name, value):
+        raise InputError(f"{name} {shown(value)}; expected at most {_MOST[name]}")
     if kind in (int, float) and (not number or (kind is int and value != int(value))):
         raise InputError(f"{name} {shown(value)}; expected {'a whole number' if kind is int else 'a number'}")
     if kind in (bool, str) and not isinstance(value, kind):

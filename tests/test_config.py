@@ -23,6 +23,10 @@ def test_toml_sets_every_field_and_lambda(tmp_path):
     )
 
 
+def test_a_whole_number_may_be_written_as_a_fraction():
+    assert [type(value) for value in (ConnectConfig(epochs=3.0).epochs, ConnectConfig(seed=1.0).seed)] == [int, int]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -37,6 +41,14 @@ def test_toml_sets_every_field_and_lambda(tmp_path):
         ("pairing = 'topk:0'", "expected full, none or topk:K"),
         ("pairing = 'topk:x'", "expected full, none or topk:K"),
         ("val_fraction = 1", "expected a number below 1"),
+        ("epochs = inf", "expected a finite number"),
+        ("epochs = nan", "expected a finite number"),
+        ("epochs = 10000000", "epochs 10000000; expected at most 1000000"),
+        ("dim = 1000000000", "expected at most 65536"),
+        ("seed = 99999999999999", "expected at most"),
+        (f"pairing = 'topk:{'9' * 5000}'", "expected full, none or topk:K"),
+        (f"tau = {'[' * 3000}", "not a TOML file"),
+        (f"epochs = {'9' * 5000}", "not a TOML file"),
         ("epochs = ", "not a TOML file"),
     ],
 )
