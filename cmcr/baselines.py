@@ -9,6 +9,8 @@ from cmcr.projector import Projector, ProjectorConfig, Route
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """What ``pick_ridge`` tries, relative to the mean eigenvalue of the covariance."""
+RIDGE = 1.0
+"""The ridge where too few rows are there to pick one by."""
 
 
 def fit_ridge(x: Tensor, y: Tensor, ridge: float) -> tuple[Tensor, Tensor]:

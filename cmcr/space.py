@@ -74,9 +74,10 @@ class ConnectedSpace:
         Raises:
             InputError: no encoder has the modality, or the name is not of this space.
         """
-        if encoder is not None and encoder not in self.encoders:
+        if encoder is not None and not (isinstance(encoder, str) and encoder in self.encoders):
             known = ", ".join(self.encoders)
-            raise InputError(f"encoder {encoder!r} is not in this space ({known}){nearest(encoder, self.encoders)}")
+            close = nearest(str(encoder), self.encoders)
+            raise InputError(f"encoder {encoder!r} is not in this space ({known}){close}")
         named = [self.encoders[encoder]] if encoder is not None else list(self.encoders.values())
         found = next((candidate for candidate in named if modality in candidate.modalities), None)
         if found is None:
@@ -112,7 +113,7 @@ class ConnectedSpace:
         self, vectors: Memory | np.ndarray, *, encoder: str | None = None, modality: Modality | str
     ) -> Iterator[np.ndarray]:
         """Like ``project``, a block of rows at a time, in order."""
-        modality = Modality(modality)
+        modality = _modality(modality)
         if isinstance(vectors, Memory):
             entry = self.check_memory(vectors, modality, encoder)
             blocks: Iterator[np.ndarray] = vectors.blocks(modality)
@@ -214,16 +215,31 @@ class ConnectedSpace:
             return cls(encoders, projectors, config.overlap, config.method, config.recipe, config.metrics)
 
 
+def _modality(name: Modality | str) -> Modality:
+    try:
+        return Modality(name)
+    except ValueError:
+        known = ", ".join(Modality)
+        raise InputError(
+            f"modality {name!r}; expected one of {known}{nearest(str(name), map(str, Modality))}"
+        ) from None
+
+
 def _checked(vectors: np.ndarray, encoder: SpaceEncoder) -> np.ndarray:
     """Return float32 unit rows, or say what is wrong with the array."""
-    rows = np.asarray(vectors)
+    expected = f"{encoder.name} has numbers of shape (N, {encoder.dim})"
+    try:
+        rows = np.asarray(vectors)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors of a GPU or with gradients
+        raise InputError(f"{type(vectors).__name__} is no array ({str(error).splitlines()[0]}); {expected}") from error
     if rows.ndim != 2 or rows.shape[1] != encoder.dim or rows.dtype.kind not in "fiu":
-        raise InputError(f"array {rows.dtype} {rows.shape}; {encoder.name} has numbers of shape (N, {encoder.dim})")
-    rows = rows.astype(np.float32)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        raise InputError(f"array {rows.dtype} {rows.shape}; {expected}")
+    with np.errstate(over="ignore", under="ignore"):  # what is too large or small for float32 is told below
+        rows = rows.astype(np.float32)
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
     bad = ~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0)
     if bad.any():
-        raise InputError(f"row {int(bad.argmax())} of the array is zero or not finite; remove it")
+        raise InputError(f"row {int(bad.argmax())} of the array is zero or not finite as float32; remove it")
     unit: np.ndarray = rows / norms
     return unit
 
@@ -235,7 +251,8 @@ def card(config: Mapping[str, Any]) -> str:
         f"| `{e['fingerprint'][:12]}` |"
         for e in config["encoders"]
     )
-    metrics = "\n".join(f"| {name} | {_figure(value)} |" for name, value in config["metrics"].items())
+    metrics = "\n".join(f"| {' | '.join(line)} |" for line in measured_table(config["metrics"]))
+    unmeasured = config["metrics"].get("unmeasured", "")
     recipe = "\n".join(f"{name} = {json.dumps(value)}" for name, value in sorted(config["recipe"].items()))
     first = config["encoders"][0]
     return f"""---
@@ -263,10 +280,10 @@ vectors = space.project(rows, encoder={first["name"]!r}, modality={str(first["mo
 
 ## Measured while making it, on held-out overlap rows
 
-| measure | value |
-|---|--:|
+| measure | value | by chance |
+|---|--:|--:|
 {metrics}
-
+{chr(10) + unmeasured + chr(10) if unmeasured else ""}
 ## Recipe
 
 ```toml
@@ -275,5 +292,15 @@ vectors = space.project(rows, encoder={first["name"]!r}, modality={str(first["mo
 """
 
 
+def measured_table(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (name, value, by chance) of what was measured: ``-`` for what is not known, nothing where no chance is."""
+    lines = []
+    for name, value in metrics.items():
+        if name != "unmeasured" and name.removesuffix("_chance") not in metrics.keys() - {name}:
+            chance = _figure(metrics[f"{name}_chance"]) if f"{name}_chance" in metrics else ""
+            lines.append((name, _figure(value), chance))
+    return lines
+
+
 def _figure(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ from cmcr.schema import checked
 
 PAPER_BATCH, SMALLEST_BATCH = 10_240, 80
 """The automatic batch lies between; below about 80 rows InfoNCE has too few negatives (measured on small memories)."""
-Validate = Callable[[Projector, Projector], dict[str, float]]
+Validate = Callable[[Projector, Projector], dict[str, Any]]
 """Measures two projectors in eval mode; the larger its ``selection``, the better."""
 
 
@@ -56,7 +56,9 @@ def batch_size_for(config: ConnectConfig, rows: int, ranks: int = 1) -> int:
             batch that ``ranks`` processes cannot share equally.
     """
     if rows < 2:
-        raise InputError(f"{rows} overlap row(s) to train on; at least 2 are needed: embed more overlap items")
+        raise InputError(
+            f"{rows} overlap row(s) to train on; at least 2 are needed: embed more of it, or lower --val-fraction"
+        )
     if config.batch_size > rows:
         raise InputError(f"batch size {config.batch_size} is above the {rows} training rows; lower it, or leave it out")
     if config.batch_size == 1:
@@ -148,7 +150,7 @@ def fit(
     pairs: Pairs,
     train_rows: np.ndarray,
     config: ConnectConfig,
-    validate: Validate,
+    validate: Validate | Sequence[dict[str, Any]],
     *,
     teacher: Teacher | None = None,
     checkpoint: Path | None = None,
@@ -167,7 +169,8 @@ def fit(
         pairs: The training pairs.
         train_rows: (N,) rows of ``pairs`` to train on.
         config: The recipe.
-        validate: Measures the projectors after each epoch; called on rank 0.
+        validate: Measures the projectors after each epoch; called on rank 0. Or what is known of each epoch from
+            elsewhere. Of epochs with equal ``selection``, or without one, the later is the better.
         teacher: Trains by the method ``distill``, on one process; None: by C-MCR. With it the last epoch is the best:
             no measure without pairs that we know ranks its epochs.
         checkpoint: File to resume from (if it exists) and, on rank 0, to write after each epoch.
@@ -218,12 +221,13 @@ def fit(
             if not math.isfinite(total):
                 raise ArtifactError(f"the loss became {total} in epoch {epoch + 1}; lower --lr or raise --tau")
             model.eval()
-            measured = ranks.broadcast(lambda: validate(*projectors))
+            measured = ranks.broadcast(lambda: validate(*projectors)) if callable(validate) else validate[epoch]
             record = {"epoch": epoch + 1, "loss": total / steps, **measured}
             state.epoch = epoch + 1
             state.history.append(record)
-            if teacher or record["selection"] > state.best:
-                state.best, state.best_epoch = record["selection"], epoch + 1
+            selection = record.get("selection", state.best)
+            if teacher or selection >= state.best:
+                state.best, state.best_epoch = selection, epoch + 1
                 best = {key: tensor.clone() for key, tensor in model.state_dict().items()}
             log(record, epoch + 1)
             if checkpoint and ranks.rank == 0:

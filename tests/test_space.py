@@ -94,6 +94,18 @@ def test_empty_array_projects_to_nothing():
         (np.ones((3, DIM_A)), "enc-c", "text", "'enc-c' is not in this space .*did you mean 'enc-"),
         (np.ones((3, DIM_A)), "enc-a", "audio", "modality .*audio.* not in this space"),
         (np.ones((3, DIM_A)), None, "point_cloud", "modality .*point_cloud.* not in this space"),
+        (np.ones((3, DIM_A)), "enc-a", "sound", "modality 'sound'; expected one of image, text, audio, point_cloud"),
+        (np.ones((3, DIM_A)), "enc-a", None, "modality None; expected one of"),
+        (np.ones((3, DIM_A)), "enc-a", "texts", "did you mean 'text'"),
+        (np.ones((3, DIM_A)), ["enc-a"], "text", "encoder .* is not in this space"),
+        (np.ones((3, DIM_A)), 5, "text", "encoder 5 is not in this space"),
+        ([[1.0], [1.0, 2.0]], "enc-a", "text", "list is no array"),
+        (torch.ones((3, DIM_A), requires_grad=True), "enc-a", "text", "Tensor is no array"),
+        (np.ones((3, DIM_A), complex), "enc-a", "text", "array complex128"),
+        (np.ones((3, DIM_A), object), "enc-a", "text", "array object"),
+        ("vectors.npy", "enc-a", "text", "has numbers of shape"),
+        (np.full((3, DIM_A), 1e300), "enc-a", "text", "row 0 .* not finite as float32"),
+        (np.full((3, DIM_A), 1e30), "enc-a", "text", "row 0 .* not finite as float32"),
     ],
 )
 def test_what_cannot_be_projected(array, encoder, modality, message):

@@ -79,6 +79,16 @@ def test_validation_picks_the_checkpoint(pairs):
     assert same(best, kept[1]) and not same(best, kept[2])
 
 
+@pytest.mark.parametrize("scores", [[0.5, 0.5, 0.5], [0.9, 0.9, 0.1], [None, None, None]])
+def test_of_epochs_that_tie_the_later_is_kept(pairs, scores):
+    records = [{} if score is None else {"selection": score} for score in scores]
+    left = iter(records)
+    best, state = trained(pairs, validate=lambda *p: next(left))
+    assert state.best_epoch == (2 if 0.9 in scores else 3)
+    again, known = trained(pairs, validate=records)  # what is known from elsewhere chooses likewise
+    assert known.best_epoch == state.best_epoch and same(best, again)
+
+
 def test_damaged_checkpoint_is_refused(pairs, tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(b"not safetensors")

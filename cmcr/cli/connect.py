@@ -193,22 +193,33 @@ def _report(connection: Connection, out: Path, memory_a: Path, as_json: bool) ->
     joined = len(overlap.rows_a)
     console.say(
         f"joined {joined} {overlap.modality} rows by id ({overlap.only_a} only in the first memory, "
-        f"{overlap.only_b} only in the second), {connection.rows[0]} to fit and {connection.rows[1]} held out"
+        f"{overlap.only_b} only in the second), {connection.rows[0]} to fit and {_held_out(connection)}"
     )
     if overlap.unchecked:
         console.warn(f"{overlap.unchecked} joined rows are imported vectors: their content was not compared")
     for note in connection.notes:
         console.say(note)
+    for warning in connection.warnings:
+        console.warn(warning)
     if as_json:
         console.show_json(
             {"space": str(out), "method": space.method, "dim": space.dim, "overlap_rows": joined, **space.metrics}
         )
     else:
-        shown = [(name, f"{value:.4g}") for name, value in space.metrics.items() if isinstance(value, int | float)]
-        console.show_table(("measure (held-out overlap)", "value"), shown, title=f"{space.method} -> {out}")
+        from cmcr.space import measured_table
+
+        columns = ("measure (held-out overlap)", "value", "by chance")
+        console.show_table(columns, measured_table(space.metrics), title=f"{space.method} -> {out}")
     base = next(iter(space.encoders.values()))
     outer = next((m for m in base.modalities if m != space.overlap), space.overlap)
     console.say(f"next: cmcr retrieve {out} QUERY --in {memory_a} --modality {outer} -k 10")
+
+
+def _held_out(connection: Connection) -> str:
+    held = connection.rows[1]
+    if not held:
+        return "none held out: too few to spare"
+    return f"{held} held out" if "folds" not in connection.space.metrics else "each held out by one of the folds"
 
 
 def _tensorboard(folder: Path) -> Log:
@@ -223,6 +234,8 @@ def _tensorboard(folder: Path) -> Log:
 
     def log(values: dict[str, Any], step: int) -> None:
         for name, value in values.items():
+            if not isinstance(value, int | float):  # what is not known
+                continue
             writer.add_scalar(name, value, step)
         writer.flush()
 

@@ -421,4 +421,4 @@ def _show(values: dict[str, Any], as_json: bool) -> None:
 def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_cell(each)}" for key, each in value.items()) or "none"
-    return ", ".join(map(_cell, value)) if isinstance(value, list) else str(value)
+    return ", ".join(map(_cell, value)) if isinstance(value, list) else "-" if value is None else str(value)
