@@ -8,6 +8,7 @@ depends on when, or in how many runs, it was written.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import hashlib
 import itertools
 import json
@@ -31,6 +32,7 @@ __all__ = ["CHANGED", "EncoderInfo", "Memory", "Row", "Skip"]
 CHANGED = "changed since it was embedded"
 """Begins the reason of the skip that keeps an old row: its file has other content now."""
 
+_NPY_HEADER = 1 << 12
 _NORM_TOLERANCE = {"float16": 2e-3, "float32": 1e-4}
 _HALF = re.compile("[\ud800-\udfff]")  # half a character, which nothing can store
 _OWN_FILE = re.compile(r"(img|text|audio|point)(_emb)?_\d{4,}\.(npy|jsonl)")
@@ -229,24 +231,32 @@ class Memory:
         Raises:
             ArtifactError: a file is missing, or not the one that was written.
         """
-        named = [
-            each for s in self.shards(modality) for each in ((s.vectors, s.sha256), (s.metadata, s.metadata_sha256))
-        ]
         if modality in self._checked:
             return True
+        shards = self.shards(modality)
         try:
-            sizes = [check_regular(self.path / name).st_size for name, _ in named]
+            sizes = [check_regular(self.path / name).st_size for s in shards for name in (s.vectors, s.metadata)]
             if most is not None and sum(sizes) > most:
                 return False
-            wrong = next((name for name, expected in named if sha256_file(self.path / name) != expected), None)
+            wrong = [name for shard in shards for name in self._changed(shard)]
         except OSError as error:
             raise ArtifactError(f"{error.filename}: {_why(error)}; restore it, or embed into a new folder") from None
-        if wrong is not None:
-            raise ArtifactError(
-                f"{self.path / wrong}: its sha256 is not the manifest's; see cmcr info --verify {self.path}"
-            )
+        if wrong:
+            path = self.path / wrong[0]
+            raise ArtifactError(f"{path}: its sha256 is not the manifest's; see cmcr info --verify {self.path}")
         self._checked.add(modality)
         return True
+
+    def _changed(self, shard: Shard) -> list[str]:
+        """Return the files of a shard whose sha256 is not the manifest's; no size is believed on the way."""
+        digest, whole = hashlib.sha256(), self.path / shard.vectors
+        for line in read_lines(self.path / shard.metadata):
+            digest.update(line)
+        most = shard.rows * self.encoder.dim * np.dtype(self.dtype).itemsize + _NPY_HEADER
+        changed = [] if digest.hexdigest() == shard.metadata_sha256 else [shard.metadata]
+        if check_regular(whole).st_size > most or sha256_file(whole) != shard.sha256:
+            changed.insert(0, shard.vectors)
+        return changed
 
     def verify(self) -> list[str]:
         """Read everything and return one line per problem; empty when the memory is sound."""
@@ -317,12 +327,8 @@ class Memory:
 
     def _shard_problems(self, shard: Shard) -> list[str]:
         problems = []
-        for name, expected in ((shard.vectors, shard.sha256), (shard.metadata, shard.metadata_sha256)):
-            try:
-                if sha256_file(self.path / name) != expected:
-                    problems.append(f"{name}: its sha256 is not the manifest's")
-            except OSError:
-                continue  # said below, by whoever reads it
+        with contextlib.suppress(OSError):  # said below, by whoever reads it
+            problems = [f"{name}: its sha256 is not the manifest's" for name in self._changed(shard)]
         try:
             stored = self._shard_vectors(shard)
         except ArtifactError as error:

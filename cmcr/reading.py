@@ -8,6 +8,7 @@ the package lists what a library may raise.
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator
@@ -91,6 +92,8 @@ def read_bytes(path: Path, limit: int) -> bytes:
         DamagedError: not a regular file, or larger.
     """
     with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > limit:  # not read first: it may be a hole of any size
+            raise DamagedError(f"more than {limit} bytes")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise DamagedError(f"more than {limit} bytes")
