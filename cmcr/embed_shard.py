@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from cmcr.decode.common import decoding
+from cmcr.decode.common import decoding, reserve
 from cmcr.devices import out_of_memory
 from cmcr.encoders.base import Encoder
 from cmcr.errors import CmcrError, ItemError
@@ -126,7 +126,9 @@ class Embedder:
         def verdict(item: Item) -> Skip | bool | None:
             """Return True for a row that is there, the skip of an item known to be bad, None for one with work left."""
             try:
-                digest = _digest(item, item.read())
+                with decoding():
+                    reserve(item.content_size())
+                    digest = _digest(item, item.read())
             except ItemError:
                 digest = None
             known = skips.get((item.id, digest or self.source(item)))
@@ -192,12 +194,13 @@ class Embedder:
     def _decode(self, item: Item, changed: Mapping[str, str]) -> _Decoded:
         decoded = _Decoded(item)
         try:
-            data = item.read()
-            decoded.hash = _digest(item, data)
-            if item.id in changed:
-                raise ItemError(self._changed(item, changed[item.id]))
-            decoded.text = data.decode() or None if self.modality is Modality.TEXT else None
             with decoding() as decoder:
+                reserve(item.content_size())
+                data = item.read()
+                decoded.hash = _digest(item, data)
+                if item.id in changed:
+                    raise ItemError(self._changed(item, changed[item.id]))
+                decoded.text = data.decode() or None if self.modality is Modality.TEXT else None
                 decoded.prepared = self._encoder.prepare(item, data)
             decoded.note = "; ".join(decoder.notes) or None
         except Exception as error:  # a decoder may raise anything on bad bytes; one item must not stop the others

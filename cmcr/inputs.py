@@ -69,6 +69,15 @@ class Item:
         """Lower-case suffix of the content's name, with the dot; empty for text."""
         return PurePosixPath(self.source).suffix.lower() if self.path is not None else ""
 
+    def content_size(self) -> int:
+        """Return how many bytes ``read`` will take; 0 where that cannot be told."""
+        if self.path is None or self.problem is not None:
+            return len(self.text or "")
+        try:
+            return self.path.stat().st_size if self.size is None else self.size
+        except (OSError, ValueError):
+            return 0
+
     def read(self) -> bytes:
         """Return the content: the file's or member's bytes; of a text its stripped UTF-8.
 

@@ -5,7 +5,9 @@ import threading
 import pytest
 
 from cmcr.decode import common
+from cmcr.embed import embed
 from cmcr.errors import ItemError
+from cmcr.inputs import read_items
 
 
 @pytest.fixture
@@ -27,6 +29,22 @@ def test_what_an_item_holds_is_free_again_after_it(budget):
         with common.decoding():
             common.reserve(60)
             common.reserve(40)
+
+
+def test_nothing_more_wanted_is_nothing_held(budget):
+    with common.decoding() as item:
+        common.reserve(0)
+        assert item.reserved == 0
+    assert budget._holders == 0
+
+
+def test_a_file_is_reserved_before_it_is_read(monkeypatch, tmp_path, fake_encoder, write_files):
+    monkeypatch.setattr(common, "BUDGET", common.Budget(1 << 20))
+    photos = write_files("photos", "image", 1)
+    (photos / "large.png").write_bytes(bytes((1 << 20) + 1))
+    encoder = fake_encoder()
+    report = embed(encoder, read_items(photos, None, encoder.modalities), tmp_path / "mem")
+    assert [skip.id for skip in report.skipped] == ["large"] and "CMCR_DECODE_BYTES" in report.skipped[0].reason
 
 
 def test_threads_never_hold_more_than_the_budget_together(budget):

@@ -45,6 +45,8 @@ class Budget:
         Raises:
             ItemError: the item would take more than the whole budget.
         """
+        if size <= 0:
+            return
         if item.reserved + size > self.total:
             raise ItemError(
                 f"decoding it takes {_mega(item.reserved + size)}; at most {_mega(self.total)} are given "
