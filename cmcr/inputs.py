@@ -177,7 +177,7 @@ def _list_items(source: str, modality: Modality | None, allowed: Sequence[Modali
         matched = folders.match(source)
         return _choose(source, _glob_files(source, matched), modality, allowed, matched.remarks())
     if not path.is_file():
-        raise InputError(f"{source}: a pipe, socket or device; expected a file or a folder (- reads lines from stdin)")
+        raise InputError(f"{source}: not a regular file; expected a file or a folder (- reads lines from stdin)")
     suffix = path.suffix.lower()
     if suffix in TABLES:
         return _manifest_items(path, modality, allowed)
