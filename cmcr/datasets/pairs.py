@@ -100,9 +100,13 @@ def _no_texts(record: Record) -> Iterator[Nothing]:
 
 
 def _cells(record: Record) -> dict[str, tuple[str, ...]]:
-    """Return the texts of every column; only of texts a record may list several."""
+    """Return the texts of every column; only of texts a record may list several, an empty one of which is counted."""
     texts = {
-        column: tuple(text for each in cells if isinstance(text := text_of(each), str))
+        column: tuple(
+            text if isinstance(text, str) else ""
+            for text in map(text_of, cells)
+            if isinstance(text, str) or not text.what
+        )
         for column, cells in record.lists.items()
         if _modality(column, ()) is Modality.TEXT
     }
