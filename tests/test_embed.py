@@ -17,6 +17,7 @@ from cmcr.embed import embed
 from cmcr.encoders.base import Encoder
 from cmcr.errors import ArtifactError, CmcrError, InputError, ItemError, MissingExtraError
 from cmcr.inputs import Inputs, Item, read_items, unique_items
+from cmcr.media_roots import MediaRoots
 from cmcr.memory import CHANGED, Memory
 from cmcr.memory_writer import MemoryWriter
 from cmcr.modality import Modality
@@ -43,7 +44,7 @@ def test_files_of_each_modality_become_rows(tmp_path, fake_encoder, write_files,
     assert memory.ids(modality) == [f"{n:03d}" for n in range(5)] and memory.verify() == []
     row = next(memory.metadata(modality))
     assert row.source.startswith("../files/000.") and row.text is None
-    assert memory.source_bytes(row) == memory.source_path(row).read_bytes()
+    assert memory.source_bytes(row, MediaRoots([tmp_path])) == memory.source_path(row).read_bytes()
     item = read_items(str(folder), None, encoder.modalities).items[0]
     expected = encoder.encode(modality, [encoder.prepare(item, item.read())])
     np.testing.assert_allclose(memory.vectors(modality, [0]), expected, atol=1e-3)
