@@ -206,3 +206,18 @@ def test_handlers_of_others_are_left_alone():
             assert signal.getsignal(signal.SIGINT) is own
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_one_ctrl_c_is_an_exception_that_is_remembered(monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(process, "_pressed", False)
+    try:
+        process.take_interrupts()
+        process.begin()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert process.interrupted()
+        process.end()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, before)
