@@ -39,9 +39,9 @@ def test_nothing_more_wanted_is_nothing_held(budget):
 
 
 def test_a_file_is_reserved_before_it_is_read(monkeypatch, tmp_path, fake_encoder, write_files):
-    monkeypatch.setattr(common, "BUDGET", common.Budget(1 << 20))
+    monkeypatch.setattr(common, "BUDGET", common.Budget(8 << 20))
     photos = write_files("photos", "image", 1)
-    (photos / "large.png").write_bytes(bytes((1 << 20) + 1))
+    (photos / "large.png").write_bytes(bytes((8 << 20) + 1))
     encoder = fake_encoder()
     report = embed(encoder, read_items(photos, None, encoder.modalities), tmp_path / "mem")
     assert [skip.id for skip in report.skipped] == ["large"] and "CMCR_DECODE_BYTES" in report.skipped[0].reason
