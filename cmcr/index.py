@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from cmcr.errors import ArtifactError, InputError
-from cmcr.files import atomic, locked, open_file, remove_left_behind, sha256_file, write_json
+from cmcr.files import atomic, open_file, sha256_file, write_json
 from cmcr.metrics import Array, Rows
 from cmcr.modality import Modality
 from cmcr.reading import plainly, read_json
@@ -339,11 +339,9 @@ def index_path(memory: Path, space: str, modality: Modality, kind: str) -> Path:
 
 def save_index(index: FaissIndex, path: Path, *, memory: str, space: str, modality: Modality) -> IndexInfo:
     """Write the index and, beside it, what it was made of (the two fingerprints); each is whole or absent."""
-    with locked(path.parent):  # a second maker must not come between the file and what stands beside it
-        remove_left_behind(path.parent)
-        index.write(path)
-        info = _described(index, path, memory, space, modality)
-        write_json(path.with_suffix(".json"), asdict(info))
+    index.write(path)
+    info = _described(index, path, memory, space, modality)
+    write_json(path.with_suffix(".json"), asdict(info))
     return info
 
 

@@ -15,7 +15,7 @@ from cmcr.decode.common import decoding
 from cmcr.encoders import load_encoder
 from cmcr.encoders.base import Encoder
 from cmcr.errors import ArtifactError, InputError, ItemError, UnknownEncoderError
-from cmcr.files import refuse_linked_folders
+from cmcr.files import locked, refuse_linked_folders, remove_left_behind
 from cmcr.index import Blocks, ExactIndex, Index, IndexInfo, build_index, index_path, load_index, save_index
 from cmcr.inputs import Inputs, Item, Up, item_from_query, read_items, turned
 from cmcr.memory import Memory, Row
@@ -214,9 +214,11 @@ def make_index(
     space.check_memory(memory, modality)
     refuse_linked_folders(memory.path)
     path = index_path(memory.path, space.fingerprint, modality, kind)
-    built = build_index(kind, _gallery(space, memory, modality), seed)
-    fingerprints = {"memory": memory.fingerprint(modality), "space": space.fingerprint}
-    return path, save_index(built, path, modality=modality, **fingerprints)
+    with locked(path.parent):  # a second maker must not come between the file and what stands beside it
+        remove_left_behind(path.parent)
+        built = build_index(kind, _gallery(space, memory, modality), seed)
+        fingerprints = {"memory": memory.fingerprint(modality), "space": space.fingerprint}
+        return path, save_index(built, path, modality=modality, **fingerprints)
 
 
 def open_index(

@@ -39,7 +39,7 @@ LIBRARIES = {
     "open_clip": {"open_clip.py", "bpe.py", "zero_shot.py"},
     "laion_clap": {"laion_clap.py"},
     "faiss": {"index.py"},
-    "av": {"video.py", "clips.py"},
+    "av": {"containers.py", "sounds.py", "clips.py"},
 }
 
 

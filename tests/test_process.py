@@ -7,15 +7,11 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from cmcr import console, process
 from cmcr.cli import main
-from cmcr.errors import ArtifactError
-from cmcr.files import locked, write_atomic, write_json, write_text
-from cmcr.index import build_index, load_index, save_index
-from cmcr.modality import Modality
+from cmcr.files import write_atomic, write_json, write_text
 
 
 def run(tmp_path, command, environment=(), **streams):
@@ -181,16 +177,6 @@ def test_a_failed_write_names_its_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left") as caught:
         write_atomic(tmp_path / "file", b"data")
     assert caught.value.filename == str(tmp_path / "file")
-
-
-def test_one_maker_of_an_index_at_a_time(tmp_path):
-    index = build_index("flat", lambda: iter([np.eye(3, dtype=np.float32)]))
-    path = tmp_path / "index" / "a.faiss"
-    with locked(path.parent), pytest.raises(ArtifactError, match="another run is writing to it"):
-        save_index(index, path, memory="m", space="s", modality=Modality.TEXT)
-    assert not path.exists()
-    save_index(index, path, memory="m", space="s", modality=Modality.TEXT)
-    assert load_index(path, memory="m", space="s").rows == 3
 
 
 def test_handlers_of_others_are_left_alone():

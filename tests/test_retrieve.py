@@ -8,6 +8,7 @@ from spaces import FakeEncoder, load_fake_encoder, make_memory, make_space, text
 
 from cmcr import retrieve as module
 from cmcr.errors import ArtifactError, InputError, UnknownEncoderError
+from cmcr.files import locked
 from cmcr.index import FaissIndex
 from cmcr.inputs import Item
 from cmcr.manifest import Row
@@ -50,6 +51,13 @@ def test_a_text_is_embedded_by_the_first_encoder_and_finds_what_a_naive_search_f
     assert [hit.id for hit in hits] == naive(space, gallery, IMAGE, expected)[:7]
     assert [hit.rank for hit in hits] == list(range(1, 8))
     assert hits[0].score == pytest.approx(np.max(space.project(gallery, modality=IMAGE) @ expected), abs=1e-6)
+
+
+def test_one_maker_of_indexes_at_a_time(space, gallery):
+    with locked(gallery.path / "index"), pytest.raises(ArtifactError, match="another run is writing to it"):
+        make_index(space, gallery, IMAGE, "flat")
+    path, _ = make_index(space, gallery, IMAGE, "flat")
+    assert path.is_file()
 
 
 def test_another_encoder_can_be_chosen(space):
