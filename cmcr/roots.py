@@ -26,7 +26,8 @@ def read_inputs(
     """List the items of one or several inputs, in their order, all of one modality.
 
     One input alone gives the ids of ``read_items``. Of several, the ids below each folder or glob begin with that
-    folder's name, so that two files of one name are told apart; single files, lists and tars name their items as ever.
+    folder's name (``A/DCIM`` where another one is named ``DCIM``, too), so that two files of one name are told apart;
+    single files, lists and tars name their items as ever.
 
     Args:
         sources: As ``read_items`` takes them.
@@ -36,7 +37,7 @@ def read_inputs(
         id_prefix: Begins every id, with a slash behind it.
 
     Raises:
-        InputError: as ``read_items``; inputs of several modalities, two folders of one name, or an unusable prefix.
+        InputError: as ``read_items``; inputs of several modalities, a folder given twice, or an unusable prefix.
     """
     roots = _roots(sources) if len(sources) > 1 else [""]
     listed = [read_items(source, modality, allowed, up=up) for source in sources]
@@ -58,23 +59,36 @@ def read_inputs(
 
 
 def _roots(sources: Sequence[str]) -> list[str]:
-    """Return what the ids of each of several inputs begin with: the name of a folder, or of a glob's fixed folder."""
-    roots = [_root(source) for source in sources]
-    for number, root in enumerate(roots):
-        if root and root in roots[:number]:
-            raise InputError(
-                f"{sources[roots.index(root)]} and {sources[number]}: ids begin with the folder's name, and both are "
-                f"named {root[:-1]!r}; embed them one after another, with --id-prefix for one of them"
-            )
-    return roots
+    """Return what the ids of each of several inputs begin with: the name of its folder, behind others if need be.
+
+    Folders of one name take those that they lie in, up to the first that differs: ``A/DCIM`` and ``B/DCIM``.
+    """
+    places = [_place(source) for source in sources]
+    for source, place in zip(sources, places, strict=True):
+        if Path(source).is_dir() and places.count(place) > 1:
+            raise InputError(f"{source}: given twice among the inputs, as it is or by a pattern; give it once")
+    depths = [1] * len(places)
+    while alike := _tail_of_two(places, depths):
+        depths = [depth + (_tail(place, depth) == alike) for place, depth in zip(places, depths, strict=True)]
+    return [f"{readable(tail)}/" if (tail := _tail(*each)) else "" for each in zip(places, depths, strict=True)]
 
 
-def _root(source: str) -> str:
+def _tail_of_two(places: Sequence[Path | None], depths: Sequence[int]) -> str:
+    first: dict[str, Path | None] = {}
+    tails = ((place, _tail(place, depth)) for place, depth in zip(places, depths, strict=True))
+    return next((tail for place, tail in tails if tail and first.setdefault(tail, place) != place), "")
+
+
+def _tail(place: Path | None, depth: int) -> str:
+    return "/".join(place.parts[1:][-depth:]) if place else ""
+
+
+def _place(source: str) -> Path | None:
+    """Return the folder that stands for an input, a glob's fixed one; None of single files, lists and tars."""
     path = Path(source)
     if source == "-" or (not path.is_dir() and (path.exists() or path.suffix.lower() == ".tar")):
-        return ""
-    name = Path(os.path.abspath(path if path.is_dir() else folders.fixed_part(source))).name  # noqa: PTH100 - keeps links
-    return f"{readable(name)}/" if name else ""
+        return None
+    return Path(os.path.abspath(path if path.is_dir() else folders.fixed_part(source)))  # noqa: PTH100 - keeps links
 
 
 def _checked_prefix(prefix: str) -> str:

@@ -248,8 +248,14 @@ def test_of_several_inputs_ids_begin_with_the_folder(tmp_path, monkeypatch):
     assert ids(read_inputs([f"{tmp_path}/A", f"{tmp_path}/B"], None, (IMAGE,), id_prefix="x"))[0] == "x/A/1"
     monkeypatch.chdir(tmp_path / "A")
     assert ids(read_inputs([".", "../C"], None, (IMAGE,))) == ["A/1", "C/3"]
-    with pytest.raises(InputError, match=r"both are named 'B'; embed them one after another, with --id-prefix"):
-        read_inputs([f"{tmp_path}/B", f"{tmp_path}/other/B"], None, (IMAGE,))
+    far = f"{tmp_path}/other/B"
+    assert ids(read_inputs([far, f"{tmp_path}/C", f"{tmp_path}/B"], None, (IMAGE,))) == [
+        "other/B/1", "C/3", f"{tmp_path.name}/B/1", f"{tmp_path.name}/B/sub/2",
+    ]  # fmt: skip
+    assert ids(read_inputs([f"{far}/*.jpg", f"{far}/1.*"], None, (IMAGE,)))[0] == "B/1"
+    for twice in ([f"{tmp_path}/B", "../B/"], [far, f"{far}/*.jpg"]):
+        with pytest.raises(InputError, match=r"B/?: given twice among the inputs"):
+            read_inputs(twice, None, (IMAGE,))
     for prefix in ("", "/", "a\nb"):
         with pytest.raises(InputError, match="--id-prefix"):
             read_inputs([f"{tmp_path}/A"], None, (IMAGE,), id_prefix=prefix)
