@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 
 WORDS_FOR_NOTHING = frozenset({"nan", "NaN", "NAN", "None", "null", "NULL", "N/A", "n/a", "#N/A", "<NA>"})
 """What programs write for a missing value where a file has no types. A caption that is truly one of these is rarer."""
+_WRITTEN_OUT = (
+    (re.compile(r"""\[\s*(['"].*)?\]""", re.DOTALL), "a list"),
+    (re.compile(r"""\{\s*(['"].*)?\}""", re.DOTALL), "an object"),
+)
+"""How a list or an object of texts stands in a file without types: as JSON has it, or as a data frame prints it."""
 _EXACT = 2.0**53  # whole floats below this are whole numbers without loss
 
 
@@ -42,7 +48,7 @@ def text_of(cell: object, *, typed: bool = True) -> str | Nothing:
     Args:
         cell: As the file's reader gives it.
         typed: Whether the file has types, as JSON and parquet do; in CSV and in lines a word of
-            ``WORDS_FOR_NOTHING`` that is all of a cell is no text either.
+            ``WORDS_FOR_NOTHING`` that is all of a cell is no text either, nor is a list or an object written out.
     """
     if isinstance(cell, bytes):
         try:
@@ -51,8 +57,14 @@ def text_of(cell: object, *, typed: bool = True) -> str | Nothing:
             return Nothing("bytes that are not UTF-8", wrong=True)
     if isinstance(cell, str):
         word = cell.strip()
-        return Nothing(repr(word)) if not typed and word in WORDS_FOR_NOTHING else cell if word else Nothing()
+        return (None if typed else _untyped(word)) or (cell if word else Nothing())
     return _no_text(cell) if isinstance(cell, bool) else _number(cell) or _no_text(cell)
+
+
+def _untyped(word: str) -> Nothing | None:
+    if word in WORDS_FOR_NOTHING:
+        return Nothing(repr(word))
+    return next((Nothing(what, wrong=True) for shape, what in _WRITTEN_OUT if shape.fullmatch(word)), None)
 
 
 def _number(cell: object) -> str | None:

@@ -128,7 +128,8 @@ def _of_json(line: str, number: int) -> Record:
     except RecursionError:
         return Record(number, {}, "not JSON: nested too deeply")
     if not isinstance(value, dict):
-        return Record(number, {}, f"a JSON {type(value).__name__}; expected an object")
+        kind = "null" if value is None else type(value).__name__
+        return Record(number, {}, f"a JSON {kind}; expected an object")
     return _record(number, value, typed=True)
 
 
@@ -190,11 +191,22 @@ def _csv(text: str, path: Path) -> Iterator[Record]:
     if first.problem:
         raise InputError(f"{path}:{first.line}: {first.problem}; expected a header of column names")
     header = [name.strip() for name in first.cells]
+    _refuse_other_delimiter(header, path, first.line)
     for row in rows:
         surplus = len(row.cells) - len(header)
         problem = f"{surplus} cells more than the header has columns" if surplus > 0 else row.problem
         cells = _once_each([(name, cell) for name, cell in zip(header, row.cells, strict=False) if name])
         yield _record(row.line, cells, typed=False, problem=problem)
+
+
+def _refuse_other_delimiter(header: list[str], path: Path, line: int) -> None:
+    """Raise InputError where all columns are one, for something else stands between them."""
+    expected, others = ("tabs", ";,") if path.suffix.lower() == ".tsv" else ("commas", ";\t")
+    found = next((mark for mark in others if len(header) == 1 and mark in header[0]), None)
+    if found:
+        raise InputError(
+            f"{path}:{line}: {found!r} stands between the columns; expected {expected}: write it anew with such"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,47 @@ def test_words_for_nothing_are_words_where_the_file_has_types():
         assert text_of(word, typed=False) == word
 
 
+@pytest.mark.parametrize("cell", ["['a dog', 'two dogs']", '["a dog"]', "['a'\n 'b']", "[]", ' [ "a", null ] '])
+def test_a_list_written_out_in_a_file_without_types_is_no_text(cell):
+    assert text_of(cell, typed=False) == Nothing("a list", wrong=True)
+    assert text_of(cell) == cell
+
+
+def test_an_object_written_out_is_no_text_and_brackets_alone_make_none():
+    for cell in ("{'en': 'a dog'}", '{"en": ["a"]}', "{}"):
+        assert text_of(cell, typed=False) == Nothing("an object", wrong=True)
+    for text in ("[music]", "['tis] the dog", "[1]", "{x}", "'a', 'b'", "a ['b']"):
+        assert text_of(text, typed=False) == text
+
+
+def test_lists_that_a_data_frame_wrote_are_left_out_of_every_reader(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("image,caption\n1.png,\"['a', 'b']\"\n2.png,a dog\n")
+    assert [item.problem for item in read_items(str(path), TEXT, (TEXT, IMAGE)).items] == [
+        "no text in this record: caption is a list; expected one text", None,
+    ]  # fmt: skip
+    pairs = read_pairs(path)
+    assert [clip.problem for clip in pairs.clips] == [
+        "no text in this record: caption is a list; expected one text",
+        None,
+    ]
+    assert pairs.notes == ("texts left out because they are none: a list (1)",)
+
+
+def test_pairs_without_a_second_modality_say_what_is_wrong_with_the_first_of_them(tmp_path):
+    path = tmp_path / "p.jsonl"
+    for text, reason in (
+        ('[{"id": 1}]\n[{"id": 2}]\n', r"found no record; first of all, p.jsonl:1: its line is not a JSON object"),
+        (
+            '{"id": "a", "image": "1.png", "captions": [null]}',
+            r"first of all, a: .*: captions is a list without a text",
+        ),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=reason):
+            read_pairs(path)
+
+
 # In the readers. A row is (cell of the table, its text or the end of its reason).
 
 CELLS = [

@@ -246,3 +246,17 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "t.jsonl")
     with pytest.raises(InputError, match=r"t\.jsonl: (a pipe, socket or device|not a regular file)"):
         read_items(str(tmp_path / "t.jsonl"), None, (TEXT,))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("x.csv", "\ufeffid;text\r\n1;a\r\n", r"x.csv:1: ';' stands between the columns; expected commas"),
+        ("x.csv", "sep=;\nid;text\n1;a\n", r"x.csv:1: ';' stands"),
+        ("x.csv", "id\ttext\n1\ta\n", r"'\\t' stands between the columns; expected commas"),
+        ("x.tsv", "id,text\n1,a\n", r"',' stands between the columns; expected tabs"),
+    ],
+)
+def test_another_mark_between_columns_is_named(tmp_path, name, text, reason):
+    with pytest.raises(InputError, match=reason):
+        list(read_table(written(tmp_path / name, text)))

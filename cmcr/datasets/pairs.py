@@ -49,13 +49,14 @@ def read_pairs(path: Path) -> Clips:
         lacks.setdefault(clip.id, _lack(record, clip))
         left_out.update(cell.what for cell in _no_texts(record) if cell.what)
     held = {modality for clip in clips.values() for modality in clip.parts}
-    if len(held) < 2:
-        raise InputError(
-            f"{path}: a pair needs two modalities; looked for the columns {', '.join((*COLUMNS, *PATHS))}; "
-            f"found {', '.join(sorted(columns)) or 'no record'}"
-        )
     # Of several records about the same files one may have what another lacks, so this is known in the end only.
     whole = [replace(c, problem=c.problem or lacks[c.id] or None) if len(c.parts) < 2 else c for c in clips.values()]
+    if len(held) < 2:
+        bad = next((f"; first of all, {clip.id}: {clip.problem}" for clip in whole if clip.problem), "")
+        raise InputError(
+            f"{path}: a pair needs two modalities; looked for the columns {', '.join((*COLUMNS, *PATHS))}; "
+            f"found {', '.join(sorted(columns)) or 'no record'}{bad}"
+        )
     counts = ", ".join(f"{what} ({count})" for what, count in left_out.most_common())
     notes = (f"texts left out because they are none: {counts}",) if counts else ()
     return Clips("pairs", tuple(whole), len(clips), {"layout": "pairs"}, notes)
@@ -86,8 +87,14 @@ def _lack(record: Record, clip: Clip) -> str:
     """Return what a record has a column for, without anything of use in it."""
     columns = {name: _modality(name, ()) for name in record.nothing}
     lacking = [(name, modality) for name, modality in columns.items() if modality not in (None, *clip.parts)]
-    found = ((modality, record.why(name)) for name, modality in lacking)
+    found = ((modality, _why(record, name, modality)) for name, modality in lacking)
     return next((f"no {modality} in this record{why}" for modality, why in found if why), "")
+
+
+def _why(record: Record, column: str, modality: Modality | None) -> str:
+    """Return why a column is of no use; of texts a list is, unless none is in it."""
+    listed = modality is Modality.TEXT and column in record.lists
+    return f": {column} is a list without a text" if listed else record.why(column)
 
 
 def _no_texts(record: Record) -> Iterator[Nothing]:
