@@ -341,7 +341,7 @@ def _choose(
         present, wanted = [modality], frozenset({".txt"})  # ModelNet40's own files; only when said, for .txt is text
     if not present:
         looked = " ".join(sorted(suffix for kind in counts for suffix in kind.suffixes))
-        more = "".join(f"; {each}" for each in (*remarks, *_first_problem(files)))
+        more = "".join(f"; {each}" for each in (*remarks, *_first_problem(files), *_dotted(seen, looked.split())))
         raise InputError(
             f"{source}: no usable files; looked for {looked}; saw {_counted(seen) or 'no file at all'}{more}"
         )
@@ -352,6 +352,17 @@ def _choose(
     chosen = [file for file in files if file.suffix in wanted or (file.problem and not file.suffix)]
     ignored = {suffix or "none": count for suffix, count in sorted(seen.items()) if suffix not in wanted}
     return replace(unique_items(present[0], (file.item(present[0]) for file in chosen), ignored), remarks=remarks)
+
+
+def _dotted(seen: Counter[str], looked: Sequence[str]) -> list[str]:
+    """Return why a tar's members of right suffixes are none of the items, where that is all that is wrong."""
+    found = next((name for name in seen if name.count(".") > 1 and PurePosixPath(name).suffix in looked), None)
+    if found is None:
+        return []
+    return [
+        f"a tar's member goes by its name up to the first dot, so {found} is one of several things about it; rename "
+        f"those to embed to KEY{PurePosixPath(found).suffix}, without another dot"
+    ]
 
 
 def _first_problem(files: list[_File]) -> list[str]:

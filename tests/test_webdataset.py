@@ -236,3 +236,12 @@ def test_headers_are_all_that_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(webdataset._Headers, "read", counted)
     assert len(index_tar(path)) == 5
     assert max(sizes) == tarfile.BLOCKSIZE
+
+
+def test_members_with_other_dots_alone_are_refused_with_the_reason(tmp_path):
+    (tmp_path / "x.tar").write_bytes(tar_bytes(("cat.0.png", b"1"), ("cat.1.png", b"2"), ("dog.1.png", b"3")))
+    reason = r"up to the first dot, so \.0\.png is one of several things about it; rename those to embed to KEY\.png"
+    with pytest.raises(InputError, match=reason):
+        read_items(f"{tmp_path}/x.tar", IMAGE, (IMAGE, TEXT))
+    with pytest.raises(InputError, match=r"saw \.1\.png \(2\), \.0\.png \(1\)$"):
+        read_items(f"{tmp_path}/x.tar", TEXT, (IMAGE, TEXT))
