@@ -30,9 +30,10 @@ def encoded(samples=TONE, kind="WAV", subtype=None, rate=RATE, **options):
     return file.getvalue()
 
 
-WAV, AIFF, RF64, W64 = (encoded(kind=kind) for kind in ("WAV", "AIFF", "RF64", "W64"))
+WAV, AIFF, RF64, W64, AU, NIST = (encoded(kind=kind) for kind in ("WAV", "AIFF", "RF64", "W64", "AU", "NIST"))
 FLAC, OGG, OPUS = encoded(kind="FLAC"), encoded(kind="OGG"), encoded(kind="OGG", subtype="OPUS")
 MP3 = encoded(kind="MP3", bitrate_mode="VARIABLE")
+LITTLE_AU = encoded(kind="AU", endian="LITTLE")
 
 
 def without_header(mp3):
@@ -131,6 +132,12 @@ def test_long_wavs_of_unknown_size_are_read_to_their_end(size):
     np.testing.assert_array_equal(read(w64)[0], read(W64)[0])
 
 
+@pytest.mark.parametrize("size", [0, 0xFFFF_FFFF, 0x7FFF_FFFF, 0x7EFF_F000, len(AU)])
+def test_an_au_of_unknown_size_is_read_to_its_end(size):
+    np.testing.assert_array_equal(read(patched(AU, 8, size, order="big"))[0], read(AU)[0])
+    np.testing.assert_array_equal(read(patched(LITTLE_AU, 8, size))[0], read(AU)[0])
+
+
 def test_a_flac_of_unknown_length_is_read_to_its_end():
     data = patched(FLAC, 21, FLAC[21] & 0xF0, 1)[:22] + bytes(4) + FLAC[26:]
     np.testing.assert_array_equal(read(data)[0], read(FLAC)[0])
@@ -168,8 +175,38 @@ def test_vbr_of_a_low_rate_has_no_seams(tmp_path):
 @pytest.mark.parametrize("part", [0.2, 0.31, 0.5, 0.97, -20, -1])
 @pytest.mark.parametrize(
     "data",
-    [WAV, AIFF, RF64, b"BW64" + RF64[4:], W64, FLAC, OGG, OPUS, MP3, without_header(MP3)],
-    ids=["wav", "aiff", "rf64", "bw64", "w64", "flac", "vorbis", "opus", "mp3", "mp3 without header"],
+    [
+        WAV,
+        AIFF,
+        RF64,
+        b"BW64" + RF64[4:],
+        W64,
+        AU,
+        LITTLE_AU,
+        NIST,
+        encoded(kind="NIST", subtype="ULAW"),
+        FLAC,
+        OGG,
+        OPUS,
+        MP3,
+        without_header(MP3),
+    ],
+    ids=[
+        "wav",
+        "aiff",
+        "rf64",
+        "bw64",
+        "w64",
+        "au",
+        "little au",
+        "nist",
+        "nist u-law",
+        "flac",
+        "vorbis",
+        "opus",
+        "mp3",
+        "mp3 without header",
+    ],
 )
 def test_what_is_cut_is_refused(data, part):
     with pytest.raises(ItemError, match=r"truncated sound: .*\d"):
@@ -191,6 +228,14 @@ def test_an_mp3_with_fewer_frames_than_its_header_counts_is_cut():
     head = MP3[:4].ljust(36, b"\0") + b"VBRI" + bytes(10) + struct.pack(">I", 2 * frames)
     with pytest.raises(ItemError, match=rf"truncated sound: \d+ of {2 * frames} frames"):
         read(head.ljust(len(MP3) - len(body), b"\0") + body)
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"), [(b"\xff\xf1\x50\x80", "an AAC sound"), (b"\xff\xfb\x00\x44", "of a free bit rate")]
+)
+def test_kinds_of_mpeg_audio_that_are_not_read_are_named(head, reason):
+    with pytest.raises(ItemError, match=f"{reason}, which is not read; convert it to FLAC"):
+        read(head + bytes(5000))
 
 
 def test_an_ogg_without_its_last_page_is_cut():

@@ -1,4 +1,4 @@
-"""Where the samples lie in files made of chunks (WAV, RF64, BW64, W64, AIFF), and whether they are all there.
+"""Where the samples lie in files of chunks (WAV, RF64, BW64, W64, AIFF; AU, NIST), and whether they are all there.
 
 libsndfile believes the sizes in such files, and takes one that is cut for a shorter sound. So the chunk of the samples
 is looked for here: a file that ends before it does is refused; where a writer could not know its size (it wrote to a
@@ -7,6 +7,8 @@ pipe, or died), all that follows is taken.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +20,9 @@ _MISCOUNT = 64
 """Bytes by which a size may be wrong in a file that is else as long as it says: some writers count headers, too."""
 _MAX_CHUNKS = 10_000
 _MPEG = (0x50, 0x55)
+_AU: dict[bytes, Literal["little", "big"]] = {b".snd": "big", b"dns.": "little"}
+_NIST = re.compile(rb"NIST_1A\n *([0-9]{1,6})\n")
+_NIST_COUNTS = re.compile(rb"^(sample_count|channel_count|sample_n_bytes) -[is]1? ([0-9]{1,15})\s", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,29 @@ def for_libsndfile(data: bytes) -> bytes:
     if size - rest > (_MISCOUNT if end <= len(data) else 0):
         raise ItemError(f"truncated sound: {len(data)} of {samples.body + size} bytes")
     return data[: samples.body + size] if kind.own else data  # libsndfile takes what follows in a W64 for samples
+
+
+def with_true_length(data: bytes) -> bytes:
+    """Return a file with a plain header, which tells how long its samples are, so that libsndfile reads it rightly.
+
+    Those are AU and NIST SPHERE; others are returned as they are.
+
+    Raises:
+        ItemError: it ends before its samples do.
+    """
+    end = len(data)
+    if data[:4] in _AU and len(data) >= 24:
+        start, size = (int.from_bytes(data[at : at + 4], _AU[data[:4]]) for at in (4, 8))
+        if size == 0 or size >= _WAV.unknown:
+            return data[:8] + b"\xff" * 4 + data[12:]  # all that follows
+        end = start + size if size != len(data) else size  # some writers count the header, too
+    elif head := _NIST.match(data):
+        counts = {name: int(count) for name, count in _NIST_COUNTS.findall(data[: int(head[1])])}
+        if len(counts) == 3:
+            end = int(head[1]) + math.prod(counts.values())
+    if len(data) < end:
+        raise ItemError(f"truncated sound: {len(data)} of {end} bytes")
+    return data
 
 
 def _chunks(data: bytes, kind: _Kind) -> Iterator[_Chunk]:

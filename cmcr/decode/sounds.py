@@ -50,6 +50,7 @@ def read_audio(data: bytes, rate: int, max_seconds: float | None = None) -> np.n
         bare = chunks.for_libsndfile(bare)
         is_stream = chunks.holds_mpeg(bare)
     else:  # behind an ID3 tag is MPEG audio, at times after some junk
+        bare = chunks.with_true_length(bare)
         is_stream = streams.is_stream(bare) or len(bare) < len(data)
     (_decode_streams if is_stream else _decode_chunks)(bare, mix)
     mono, _ = mix.mono(rate)

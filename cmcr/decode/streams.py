@@ -49,8 +49,18 @@ def without_tags(data: bytes) -> bytes:
 
 
 def is_stream(data: bytes) -> bool:
-    """Say whether ``data`` begins as FLAC, Ogg or MPEG audio does."""
-    return data[:4] in (b"fLaC", b"OggS") or (len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0)
+    """Say whether ``data`` begins as FLAC, Ogg or MPEG audio does.
+
+    Raises:
+        ItemError: it is AAC, or MPEG audio of a free bit rate, which FFmpeg does not decode.
+    """
+    if len(data) > 2 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0:
+        if data[1] & 0xF6 == 0xF0:
+            raise ItemError("an AAC sound, which is not read; convert it to FLAC")
+        if data[2] >> 4 == 0:
+            raise ItemError("MPEG audio of a free bit rate, which is not read; convert it to FLAC")
+        return True
+    return data[:4] in (b"fLaC", b"OggS")
 
 
 def flac_samples(data: bytes) -> int:
