@@ -119,6 +119,8 @@ SAME_OFF = {
     "all of them": "STCN4OFF 8 6 0\n" + ROWS.replace("\n", " 1 0 0 1 1 1 1 1 .5 .5\n") + FACES,
     "glued to the counts": OFF.replace("OFF\n", "COFF"),
     "small letters": OFF.replace("OFF", "off"),
+    "wrapped faces": f"OFF\n8 6 12\n{ROWS}" + FACES.replace(" ", "\n", 2),
+    "a face a number a line": f"OFF\n8 6 12\n{ROWS}" + FACES.replace(" ", "\n"),
 }
 
 
@@ -325,6 +327,7 @@ REFUSED = {
     "obj: one line": (V + "f 1 1 2\n", ".obj", "without area"),
     "off: cut": (OFF[:-30], ".off", "truncated mesh: 11 of 14 lines"),
     "off: a short face": (OFF.replace("4 0 3 2 1", "4 0 3 2"), ".off", "a face of 4 corners has 3"),
+    "off: a short face, more behind": (OFF.replace("4 0 3 2 1", "4 0 3 2") + "1 2\n", ".off", "has 3"),
     "off: a negative corner": (OFF.replace("4 0 3 2 1", "4 0 -3 2 1"), ".off", "not there"),
     "off: other dimensions": ("nOFF\n3\n8 6 0\n" + ROWS + FACES, ".off", "number of dimensions"),
     "off: binary": ("OFF BINARY\n\0\0", ".off", "binary OFF"),

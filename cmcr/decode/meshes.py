@@ -92,6 +92,8 @@ def _read_off(text: str) -> Polygons:
     if len(counts) < 2:
         raise ItemError("damaged point cloud: an OFF file without the numbers of its vertices and faces")
     count, face_count = map(count_of, counts[:2])
+    if len(body) > count + face_count > count:
+        body = body[:count] + _unwrapped(body[count:])
     refuse_cut(len(body), count + face_count)
     if len(body) > count + face_count:
         note(f"{len(body) - count - face_count} lines after the faces that it declares were left out")
@@ -99,6 +101,25 @@ def _read_off(text: str) -> Polygons:
     if "4" in prefix:  # homogeneous: the fourth coordinate divides the others
         xyz = xyz[:, :3] / xyz[:, 3:]
     return Polygons.of(xyz, *corners_of(body[count : count + face_count]))
+
+
+def _unwrapped(lines: list[str]) -> list[str]:
+    """Return faces on a line each, where a writer wrapped some; ``lines`` themselves where that does not come out."""
+    faces: list[list[str]] = []
+    missing = 0
+    for line in lines:
+        words = line.split()
+        if missing:
+            faces[-1].append(line)
+            missing -= len(words)
+        elif not words[0].isdecimal():
+            return lines
+        else:
+            faces.append([line])
+            missing = max(0, int(words[0]) + 1 - len(words))
+        if missing < 0:
+            return lines
+    return [" ".join(face) for face in faces]
 
 
 def corners_of(lines: Sequence[str]) -> tuple[list[int], list[int]]:
