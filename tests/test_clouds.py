@@ -73,6 +73,11 @@ def test_columns_hold_what_was_meant(text, expected, notes):
 
 REFUSED = {
     "commas alone, fractions": ("1,2739,0,5396,0,0819\n", "may be decimal ones or separate"),
+    "other names": (
+        "Easting;Northing;Height\n1,27;0,53;2,81\n",
+        "'Easting;Northing;Height'; expected numbers, or names",
+    ),
+    "quoted": ('"1.5","2","3"\n', "could not convert"),
     "commas alone, a negative zero": ("1,27,-0,53,2,81\n", "may be decimal ones or separate"),
     "grouped thousands": ("1,234.5 2,345.6 3,456.7\n", "beside decimal points"),
     "grouped thousands, commas for points": ("1.234,5;2.345,6;3.456,7\n", "beside decimal points"),
@@ -81,7 +86,7 @@ REFUSED = {
     "rows of another number": ("1,5;2,5;3,5\n1,5;2,5\n", "both within and between"),
     "ragged": ("1 2 3\n4 5\n", "the number of columns changed from 3 to 2 at row 2"),
     "ragged to six": ("1 2 3\n4 5 6 7 8 9\n", "the number of columns changed"),
-    "names of something else": ("a b c\n1 2 3\n", "could not convert string 'a'"),
+    "names of something else": ("a b c\n1 2 3\n", "'a b c'; expected numbers, or names with x, y and z"),
     "four columns": ("1 2 3 4\n", "(1, 4)"),
     "eight columns": ("1 2 3 4 5 6 7 8\n", "(1, 8)"),
     "cut": ("3\n1 2 3\n4 5 6\n", "truncated point cloud: 2 points where its first line declares 3"),

@@ -18,6 +18,7 @@ TEXT_CLOUDS = frozenset({".xyz", ".pts", ".txt", ".csv", ".asc"})
 _SEPARATORS = re.compile(r"[;,\s]+")
 _BESIDE_DECIMALS = re.compile(r" *; *|,? +")  # what separates numbers whose own commas have no blank behind them
 _INNER_COMMA = re.compile(r",(?=[^\s;,])")
+_WORD = re.compile(r"[\"']?(?!(?:nan|inf|infinity|e[+-]?\d+)$)[^\W\d].*", re.IGNORECASE)
 _DECIMAL = re.compile(r"[+-]?(?:\d+(?:,\d*)?|,\d+)(?:e[+-]?\d+)?", re.IGNORECASE)
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _HALVES = re.compile(r"[+-]?\d+,0\d+|-0,\d+")
@@ -46,6 +47,8 @@ def read_columns(data: bytes, suffix: str, most: int) -> np.ndarray:
     declared, names = _heading(list(itertools.islice(_lines(text), 2)))
     skipped = (declared is not None) + bool(names)
     rows = list(itertools.islice(_lines(text), skipped, skipped + 1))
+    if rows and any(map(_WORD.fullmatch, _SEPARATORS.split(rows[0]))):
+        raise ItemError(f"damaged point cloud: {rows[0][:40]!a}; expected numbers, or names with x, y and z among them")
     width = len(_SEPARATORS.split(rows[0])) if rows else 0
     reserve(3 * len(text) + 20 * width * text.count("\n"))
     columns = _numbers(_rows(text, skipped), names)
