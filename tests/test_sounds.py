@@ -253,13 +253,30 @@ def test_a_beginning_is_read_though_the_end_is_cut(data):
         read(cut)
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_recorded_from_the_middle_of_a_stream_is_no_truncation(subtype):
+    data = encoded(np.tile(TONE, 4), "OGG", subtype)
+    pages = [data.index(b"OggS")]
+    while (at := data.find(b"OggS", pages[-1] + 4)) > 0:
+        pages.append(at)
+    first = next(at for at in pages if int.from_bytes(data[at + 6 : at + 14], "little"))
+    middle = pages[(pages.index(first) + len(pages)) // 2]
+    found, notes = read(data[:first] + data[middle:])
+    assert 2 * RATE < len(found) < 6 * RATE
+    assert not notes
+
+
+def test_an_opus_sound_of_one_sample_is_whole():
+    assert len(read(encoded(TONE[:1], "OGG", "OPUS"))[0]) == 1
+
+
 def test_damage_within_is_refused_or_told():
     broken = bytearray(FLAC)
     broken[len(FLAC) // 2] ^= 0xFF
     with pytest.raises(ItemError, match=r"damaged|truncated"):
         read(bytes(broken))
     at = OGG.find(b"OggS", 4000)
-    with pytest.raises(ItemError, match=r"truncated sound: \d+ of 32000 samples"):
+    with pytest.raises(ItemError, match=r"damaged sound: \d+ of 32000 samples"):
         read(OGG[: at + 60] + b"\xff\0\xff" + OGG[at + 63 :])  # the page is passed over, for its checksum is wrong
     long = bytearray(encoded(np.tile(TONE, 10), "MP3"))
     at = long.find(long[:2], len(long) // 2)

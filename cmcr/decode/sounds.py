@@ -140,7 +140,9 @@ class _Stream:
         codec = stream.codec_context
         self._mix.expect(self._samples, codec.sample_rate)
         if self._is_ogg and len(container.streams) == 1:
-            self._seconds = float(self._position * stream.time_base)
+            # A station's stream is recorded from its middle, where positions are far on; those of Opus count the delay.
+            self._seconds = float((self._position - (stream.start_time or 0)) * stream.time_base)
+            self._seconds -= codec.delay / codec.sample_rate
         codec.thread_count = 1  # the callers have threads enough
         codec.options = {"codec_whitelist": _CODECS} | ({"err_detect": "crccheck+explode"} if self._samples else {})
         for packet in container.demux(stream):
@@ -177,7 +179,8 @@ class _Stream:
         if self._bad > _DAMAGED * self._packets or (self._bad and self._samples):
             raise ItemError(f"damaged sound: {bad}")
         if count < (self._samples or 0.9 * expected):  # a damaged page of Ogg is passed over
-            raise ItemError(f"truncated sound: {count} of {expected} samples")
+            how = "damaged" if self._is_ogg else "truncated or damaged"  # an Ogg file that is cut shows that itself
+            raise ItemError(f"{how} sound: {count} of {expected} samples")
         if self._packets < self._frames - 1:  # some count the frame of the header, too
             raise ItemError(f"truncated sound: {self._packets} of {self._frames} frames")
         if self._bad or count < expected - _SLACK * self._mix.rate:
