@@ -178,10 +178,11 @@ class _Stream:
         bad = f"{self._bad} of {self._packets} frames cannot be decoded"
         if self._bad > _DAMAGED * self._packets or (self._bad and self._samples):
             raise ItemError(f"damaged sound: {bad}")
-        if count < (self._samples or 0.9 * expected):  # a damaged page of Ogg is passed over
+        slack = _SLACK * self._mix.rate
+        if count < (self._samples or 0.9 * expected - slack):  # a damaged page of Ogg is passed over
             how = "damaged" if self._is_ogg else "truncated or damaged"  # an Ogg file that is cut shows that itself
             raise ItemError(f"{how} sound: {count} of {expected} samples")
         if self._packets < self._frames - 1:  # some count the frame of the header, too
             raise ItemError(f"truncated sound: {self._packets} of {self._frames} frames")
-        if self._bad or count < expected - _SLACK * self._mix.rate:
+        if self._bad or count < expected - slack:
             note(f"damaged: {bad}" if self._bad else f"damaged: {count} of {expected} samples can be decoded")
