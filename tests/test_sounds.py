@@ -269,8 +269,21 @@ def test_an_ogg_recorded_from_the_middle_of_a_stream_is_no_truncation(subtype):
 @pytest.mark.parametrize("samples", [1, 500, 1000])
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_short_oggs_are_whole(samples, subtype):
-    found, notes = read(encoded(TONE[:samples], "OGG", subtype))
-    assert 0 < len(found) < samples + 0.03 * RATE
+    found, notes = read(encoded(TONE[:samples], "OGG", subtype, 48_000), 48_000)
+    assert 0 < len(found) < samples + 0.03 * 48_000
+    assert not notes
+
+
+def test_a_long_delay_of_opus_is_no_damage():
+    end = OPUS.index(b"OggS", 4)
+    first = patched(patched(OPUS[:end], OPUS.index(b"OpusHead") + 10, 12_000, 2), 22, 0)  # a quarter of a second
+    remainder = 0
+    for byte in first:
+        remainder ^= byte << 24
+        for _ in range(8):
+            remainder = (remainder << 1 ^ (0x04C1_1DB7 if remainder >> 31 else 0)) & 0xFFFF_FFFF
+    found, notes = read(patched(first, 22, remainder) + OPUS[end:])
+    assert RATE < len(found) < 1.9 * RATE
     assert not notes
 
 
