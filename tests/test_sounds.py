@@ -269,7 +269,7 @@ def test_an_ogg_recorded_from_the_middle_of_a_stream_is_no_truncation(subtype):
 @pytest.mark.parametrize("samples", [1, 500, 1000])
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_short_oggs_are_whole(samples, subtype):
-    found, notes = read(encoded(TONE[:samples], "OGG", subtype, 48_000), 48_000)
+    found, notes = read(encoded(0.3 * np.sin(np.arange(samples) * 0.05), "OGG", subtype, 48_000), 48_000)
     assert 0 < len(found) < samples + 0.03 * 48_000
     assert not notes
 
