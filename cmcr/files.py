@@ -119,6 +119,11 @@ def check_regular(path: Path) -> os.stat_result:
     return _regular(path.stat(), path)
 
 
+def is_file(path: Path) -> bool:
+    """Tell whether a regular file is behind ``path``, which may be any text: no path at all, or not for us to see."""
+    return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises on names that no file can have)
+
+
 def open_file(path: Path) -> BufferedReader:
     """Open a regular file for reading; links are followed. A pipe or device is refused and never waited for.
 

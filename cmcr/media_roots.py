@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from cmcr.errors import InputError, ItemError
-from cmcr.files import open_file
+from cmcr.files import is_file, open_file
 from cmcr.reading import plainly
 
 
@@ -68,9 +68,9 @@ def read_source(folder: Path, source: str, roots: MediaRoots, most: int | None =
         OSError: it cannot be read, or is no regular file.
     """
     archive, _, member = source.partition("!")
-    whole = bool(source) and (folder / source).is_file()
+    whole = bool(source) and is_file(folder / source)
     path = folder / (source if whole else archive)
-    if not source or not path.exists() or not (whole or member):
+    if not whole and not (member and is_file(path)):
         return None
     with open_file(roots.resolve(path, folder)) as file:
         if whole:

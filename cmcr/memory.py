@@ -20,7 +20,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from cmcr.errors import ArtifactError
-from cmcr.files import check_regular, is_partial, left_behind, open_file, read_lines, sha256_file
+from cmcr.files import check_regular, is_file, is_partial, left_behind, open_file, read_lines, sha256_file
 from cmcr.manifest import SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
 from cmcr.media_roots import MediaRoots, read_source
 from cmcr.modality import Modality
@@ -200,7 +200,7 @@ class Memory:
     def source_path(self, row: Row) -> Path | None:
         """Return the file a row was made from, or None: a text line, a tar member, or a file that is gone."""
         path = self.path / row.source
-        return path if row.source and path.is_file() else None
+        return path if row.source and is_file(path) else None
 
     def source_bytes(self, row: Row, roots: MediaRoots | None = None, most: int | None = None) -> bytes | None:
         """Return the content a row was made from (also a tar member's), or None when it is gone.

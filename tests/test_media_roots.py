@@ -129,3 +129,14 @@ def test_the_command_says_how_to_show_what_it_left_out(home, capsys, monkeypatch
     assert "warning" not in capsys.readouterr().err
     assert (home / "project" / "hits.html").read_text().count("data:image/jpeg") == 3
     assert main([*command, "--media-root", "nowhere"]) == 2
+
+
+@pytest.mark.parametrize("source", ["x" * 5000 + ".png", "../" + "d/" * 3000 + "a.png", f"{'t' * 5000}.tar!a.png"])
+def test_a_source_that_no_file_can_have_costs_its_card_only(home, capsys, source):
+    memory = memory_of(home, "../photos/a.png", source)
+    media, _ = shown(memory)
+    assert [(each.kind, each.note) for each in media] == [("image", ""), ("none", "file not found")]
+    make_space().save("space")
+    query = ["mem#0", "--in", "mem", "--modality", "image", "-k", "2"]
+    assert main(["retrieve", "space", *query, "--html", "out.html"]) == 0
+    assert capsys.readouterr().err.count("error") == 0
