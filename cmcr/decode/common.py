@@ -34,13 +34,14 @@ class Budget:
     def __init__(self, total: int) -> None:
         self.total = total
         self._free = threading.Condition()
-        self._used, self._holders, self._stuck = 0, 0, 0
+        self._used, self._stuck = 0, 0
+        self._holders: dict[int, Decoding] = {}  # in the order in which they came
 
     def reserve(self, item: Decoding, size: int) -> None:
         """Wait until ``size`` more bytes are free, and give them to ``item``.
 
-        An item may ask several times. Where all others that hold bytes wait for more, the asker goes on above the
-        budget: else none of them ever would.
+        An item may ask several times. Where all that hold bytes wait for more, the one that came first goes on above
+        the budget, else none of them ever would; the others wait until it is done, so that only one is ever above.
 
         Raises:
             ItemError: the item would take more than the whole budget.
@@ -53,21 +54,24 @@ class Budget:
                 "(CMCR_DECODE_BYTES changes that)"
             )
         with self._free:
-            holds = item.reserved > 0
+            holds = id(item) in self._holders
             self._stuck += holds
             try:
                 self._free.notify_all()
-                self._free.wait_for(lambda: self._used + size <= self.total or (holds and self._stuck == self._holders))
+                self._free.wait_for(lambda: self._used + size <= self.total or self._must_go_on(item))
             finally:
                 self._stuck -= holds
-            self._holders += not holds
+            self._holders[id(item)] = item
             self._used += size
             item.reserved += size
+
+    def _must_go_on(self, item: Decoding) -> bool:
+        return self._stuck == len(self._holders) and next(iter(self._holders.values()), None) is item
 
     def release(self, item: Decoding) -> None:
         """Take back what ``item`` holds."""
         with self._free:
-            self._holders -= item.reserved > 0
+            self._holders.pop(id(item), None)
             self._used -= item.reserved
             item.reserved = 0
             self._free.notify_all()
