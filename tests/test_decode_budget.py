@@ -85,33 +85,28 @@ def test_two_that_both_want_more_do_not_wait_for_each_other_for_ever(budget):
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_where_all_want_more_one_alone_goes_above_the_budget(budget):
-    ready, lock, used, most = threading.Barrier(4), threading.Lock(), 0, 0
+def test_where_all_want_more_they_go_on_one_after_another_as_they_came(budget):
+    hold, order = [threading.Event() for _ in range(4)], []
 
-    def hold(size):
-        nonlocal used, most
-        common.reserve(size)
-        with lock:
-            used += size
-            most = max(most, used)
-
-    def work():
-        nonlocal used
+    def work(number):
         with common.decoding():
-            hold(25)
-            ready.wait()
-            for _ in range(3):
-                hold(25)
-            with lock:
-                used -= 100
+            common.reserve(25)
+            hold[number].wait()
+            common.reserve(25)
+            order.append(number)
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
-    for thread in threads:
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(4)]
+    for number, thread in enumerate(threads):
         thread.start()
+        while budget._used < 25 * (number + 1):
+            pass
+    for number in range(4):  # the last asker finds all others waiting
+        hold[number].set()
+        while number < 3 and budget._stuck < number + 1:
+            pass
     for thread in threads:
         thread.join(60)
-    assert not any(thread.is_alive() for thread in threads)
-    assert most <= 4 * 25 + 3 * 25
+    assert order[0] == 0 and sorted(order) == [0, 1, 2, 3]
 
 
 def test_notes_belong_to_the_item_they_were_made_in(budget):

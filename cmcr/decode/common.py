@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 
 from cmcr.errors import ItemError
 
+_LARGE = 64 << 20
+"""Bytes of an item after which freed memory is given back at once."""
+
 
 @dataclass(slots=True)
 class Decoding:
@@ -70,11 +73,22 @@ class Budget:
 
     def release(self, item: Decoding) -> None:
         """Take back what ``item`` holds."""
+        if item.reserved >= _LARGE:
+            _return_freed()
         with self._free:
             self._holders.pop(id(item), None)
             self._used -= item.reserved
             item.reserved = 0
             self._free.notify_all()
+
+
+def _return_freed() -> None:
+    """Give freed memory back to the system: the allocator keeps blocks of the size that Pillow asks for, a thread each."""
+    import ctypes
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # the GNU library's; others do not need it, or offer nothing
+    if trim is not None:
+        trim(0)
 
 
 def memory_bytes() -> int:
