@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from cmcr.hooks import Progress
 
 
+_LONGEST = 3000
+"""Characters of an error that are shown at most."""
+
+
 def _stderr() -> Console:
     from rich.console import Console
 
@@ -43,7 +47,10 @@ def warn(text: str) -> None:
 
 def fail(text: str) -> None:
     """Print an error as exactly one line on stderr."""
-    say("error: " + " ".join(text.split()))
+    line = " ".join(text.split())
+    if len(line) > _LONGEST:  # it quotes what a stranger's file holds; the cure stands at the end
+        line = f"{line[: _LONGEST * 2 // 3]} … {line[-_LONGEST // 3 :]}"
+    say(f"error: {line}")
 
 
 @contextmanager

@@ -207,3 +207,9 @@ def test_one_ctrl_c_is_an_exception_that_is_remembered(monkeypatch):
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_an_error_that_quotes_a_whole_file_is_cut_in_its_middle(capsys):
+    console.fail("x.json: " + "a" * 100_000 + "; restore it")
+    line = capsys.readouterr().err
+    assert line.startswith("error: x.json: aaa") and line.endswith("; restore it\n") and len(line) < 3100

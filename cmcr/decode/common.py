@@ -83,7 +83,7 @@ class Budget:
 
 
 def _return_freed() -> None:
-    """Give freed memory back to the system: the allocator keeps blocks of the size that Pillow asks for, a thread each."""
+    """Give freed memory back to the system: the allocator keeps blocks of the size that Pillow asks for."""
     import ctypes
 
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # the GNU library's; others do not need it, or offer nothing
