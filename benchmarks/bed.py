@@ -19,10 +19,9 @@ from quality import README, replace
 
 from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality
 from cmcr.connect import connect
-from cmcr.distillation import spread
-from cmcr.manifest import EncoderInfo, Row
-from cmcr.memory_writer import MemoryWriter
-from cmcr.metrics import ranks, recall_at
+from cmcr.connect.nearness import spread
+from cmcr.memory import EncoderInfo, MemoryWriter, Row
+from cmcr.numbers import ranks, recall_at
 
 OUTER = {"left": Modality.IMAGE, "right": Modality.POINT_CLOUD}
 METHODS: dict[str, dict[str, object]] = {

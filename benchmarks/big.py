@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmcr.manifest import EncoderInfo, Row, Skip
-from cmcr.memory_writer import MemoryWriter
+from cmcr.memory import EncoderInfo, MemoryWriter, Row, Skip
 from cmcr.modality import Modality
 
 

@@ -61,8 +61,9 @@ def resident() -> dict[str, float]:
 
 def train(folder: Path, loader: str, batch: int, steps: int) -> dict[str, Any]:
     """Train some steps on the pairs; the first one, which nothing precedes, is left out of the times."""
-    from cmcr import ConnectConfig, training
-    from cmcr.pairing import Pairs, Rows
+    from cmcr import ConnectConfig
+    from cmcr.connect import train as training
+    from cmcr.connect.pairs import Pairs, Rows
 
     peaks, waits, ends = [resident()], [], []
 
@@ -112,7 +113,7 @@ def naive_take(self: Any, rows: np.ndarray, device: str = "cpu") -> Any:
     """Index the mapped arrays, as one does."""
     import torch
 
-    from cmcr.pairing import Rows
+    from cmcr.connect.pairs import Rows
 
     arrays = (self.overlap_a, self.overlap_b, self.pseudo_a, self.pseudo_b)
     return Rows(*(torch.from_numpy(array[rows].astype(np.float32)).to(device) for array in arrays))

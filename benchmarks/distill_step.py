@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from cmcr import ConnectConfig, Memory, Modality
-from cmcr.connect import Bench
+from cmcr.connect import new_projectors
+from cmcr.connect.join import Side
+from cmcr.connect.methods.c_mcr import batch_loss
+from cmcr.connect.methods.teacher import Teacher
+from cmcr.connect.pairs import build_pairs
+from cmcr.connect.run import Bench
 from cmcr.devices import matrix_products
-from cmcr.distillation import Teacher
-from cmcr.manifest import EncoderInfo, Row
-from cmcr.memory_writer import MemoryWriter
-from cmcr.pairing import Side, build_pairs
-from cmcr.training import batch_loss, new_projectors
+from cmcr.memory import EncoderInfo, MemoryWriter, Row
 
 ROWS, DIM = 8192, 512
 

@@ -21,10 +21,9 @@ from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality, load_encoder
 from cmcr.connect import connect
 from cmcr.demo import write_paired, write_unpaired
 from cmcr.embed import embed
-from cmcr.inputs import read_items
-from cmcr.manifest import EncoderInfo
-from cmcr.memory_writer import MemoryWriter
-from cmcr.metrics import chance_recall, ranks, recall_at
+from cmcr.items import read_items
+from cmcr.memory import EncoderInfo, MemoryWriter
+from cmcr.numbers import chance_recall, ranks, recall_at
 from cmcr.tiny import world
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO

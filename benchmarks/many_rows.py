@@ -23,8 +23,7 @@ from bed import both_ways
 from quality import README, replace
 
 from cmcr import ConnectedSpace, Modality
-from cmcr.manifest import EncoderInfo, Row
-from cmcr.memory_writer import MemoryWriter
+from cmcr.memory import EncoderInfo, MemoryWriter, Row
 
 DIM, LATENT, PAIRS, BLOCK = 512, 64, 1000, 100_000
 NOISE = {Modality.TEXT: 1.0, Modality.IMAGE: 1.5, Modality.AUDIO: 1.5}

@@ -7,8 +7,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from cmcr import ConnectConfig
-from cmcr.pairing import Rows
-from cmcr.projector import Projector
+from cmcr.connect.pairs import Rows
+from cmcr.space import Projector
 
 
 def recall(queries: Tensor, memory: Tensor, tau: float) -> Tensor:

@@ -20,15 +20,13 @@ from quality import replace
 from speed import README, seconds
 from step_memory import resident
 
-from cmcr.consistency import recall, recall_nearest
+from cmcr.connect.pairs import LARGE
+from cmcr.connect.recall import recall, recall_nearest
 from cmcr.devices import has_bf16, matrix_products
-from cmcr.graphs import graphs
-from cmcr.index import ExactIndex, Index
-from cmcr.manifest import EncoderInfo, Row
-from cmcr.memory import Memory
-from cmcr.memory_writer import MemoryWriter
+from cmcr.memory import EncoderInfo, Memory, MemoryWriter, Row
 from cmcr.modality import Modality
-from cmcr.pairing import LARGE
+from cmcr.search import ExactIndex, Index
+from cmcr.search.graphs import graphs
 
 DIM, LATENT, TAU, K, QUERIES = 512, 30, 0.01, 64, 1024
 Line = tuple[str, ...]

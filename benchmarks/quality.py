@@ -27,15 +27,15 @@ import torch
 
 from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality, load_encoder
 from cmcr.connect import connect
+from cmcr.connect.pairs import Pairs
+from cmcr.connect.train import fit
 from cmcr.demo import write_paired, write_unpaired
 from cmcr.embed import embed
-from cmcr.inputs import read_items
-from cmcr.metrics import chance_recall, cosine, ranks, recall_at
-from cmcr.pairing import Pairs
-from cmcr.projector import Projector
-from cmcr.space import SpaceEncoder
+from cmcr.items import read_items
+from cmcr.numbers import chance_recall, cosine, ranks, recall_at
+from cmcr.space import Projector
+from cmcr.space.space import SpaceEncoder
 from cmcr.tiny import world
-from cmcr.training import fit
 
 TEXT, IMAGE, AUDIO, CLOUD = Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD
 SIZES = {"texts": 6000, "images": 4000, "sounds": 2500, "clouds": 2500}

@@ -20,8 +20,8 @@ import torch
 from quality import replace
 from speed import README, seconds
 
-from cmcr.index import Hits, Index, build_index, exact_search, load_index, save_index
 from cmcr.modality import Modality
+from cmcr.search import Hits, Index, build_index, exact_search, load_index, save_index
 
 DIM, LATENT, K = 512, 30, 10
 Line = tuple[str, str, str, str, str]

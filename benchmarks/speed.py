@@ -28,7 +28,7 @@ from quality import replace
 from cmcr import Modality, load_encoder
 from cmcr.embed import embed
 from cmcr.encoders.point_bert import PointBert, group_points
-from cmcr.inputs import read_items
+from cmcr.items import read_items
 from cmcr.tiny import world
 
 README = Path(__file__).with_name("README.md")

@@ -14,9 +14,10 @@ import naive
 import torch
 
 from cmcr import ConnectConfig
+from cmcr.connect import new_projectors
+from cmcr.connect.methods.c_mcr import batch_loss
+from cmcr.connect.pairs import Rows
 from cmcr.devices import matrix_products
-from cmcr.pairing import Rows
-from cmcr.training import batch_loss, new_projectors
 
 DIM, HIDDEN = 512, 1024
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cmcr.config import ConnectConfig
+    from cmcr.connect import ConnectConfig
     from cmcr.encoders import load_encoder
     from cmcr.errors import CmcrError
     from cmcr.memory import Memory
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Nouns live here, verbs in modules of their own name (cmcr.connect.connect). Loaded on first use (PEP 562), so that
+# Nouns live here, verbs in modules of their own name (cmcr.connect.run.connect). Loaded on first use (PEP 562), so that
 # `import cmcr` and `cmcr --help` load no torch.
 _HOME = {
-    "ConnectConfig": "cmcr.config",
-    "ConnectedSpace": "cmcr.space",
+    "ConnectConfig": "cmcr.connect.config",
+    "ConnectedSpace": "cmcr.space.space",
     "CmcrError": "cmcr.errors",
-    "Memory": "cmcr.memory",
+    "Memory": "cmcr.memory.memory",
     "Modality": "cmcr.modality",
     "load_encoder": "cmcr.encoders",
 }

@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from cmcr.config import ConnectConfig
+from cmcr.ask import ask, show_hit, show_query
+from cmcr.ask.retrieve import retrieve
+from cmcr.connect import ConnectConfig, new_projectors
 from cmcr.errors import InputError
 from cmcr.files import write_text
-from cmcr.media_roots import MediaRoots
-from cmcr.memory import Memory
+from cmcr.memory import MediaRoots, Memory
 from cmcr.modality import Modality
-from cmcr.report import Answer, Card, Previews, Section, beside, gallery, page
-from cmcr.report_charts import heat_map, line_chart, results_table
-from cmcr.retrieve import ask, retrieve
+from cmcr.report import Answer, Card, Previews, Section, beside, gallery, heat_map, line_chart, results_table
+from cmcr.report.page import page
 from cmcr.space import ConnectedSpace
 from cmcr.tiny import world
-from cmcr.training import new_projectors
 
 TEXT, IMAGE, AUDIO, CLOUD = Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD
 SIZES = {"texts": 5000, "images": 2000, "sounds": 1500, "clouds": 1500}
@@ -164,13 +163,13 @@ def _answers(folder: Path, pair: Pair, previews: Previews) -> Section:
     answers = []
     for name, query, hits in zip(ids, queries, retrieve(space, queries, searched, pair.gallery[1], k=5), strict=True):
         cards = [
-            Card(hit.id, previews.of_hit(searched, pair.gallery[1], hit), hit.rank, hit.score, _mark(hit.id == name))
+            Card(hit.id, show_hit(previews, searched, pair.gallery[1], hit), hit.rank, hit.score, _mark(hit.id == name))
             for hit in hits
         ]
         heading = f"{pair.query[1]} → {pair.gallery[1]}".replace("_", " ")
         truth = scenes[name]
         title = f"{truth.count} {truth.size} {truth.kind}"
-        answers.append(Answer(Card(title, previews.of_query(query)), cards, heading))
+        answers.append(Answer(Card(title, show_query(previews, query)), cards, heading))
     about = f"The first {SHOWN} queries of the test set, not chosen; {searched.rows(pair.gallery[1])} candidates each."
     return Section(pair.headline, about, gallery(answers))
 

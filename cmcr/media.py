@@ -1,8 +1,8 @@
-"""Decode untrusted bytes: pictures, sounds, point clouds. Whatever is wrong with them becomes an ItemError."""
+"""Decode pictures, sounds and point clouds: another name of ``cmcr.decode``."""
 
-from cmcr.decode.clouds import MAX_POINTS, MESHES, SURFACE_POINTS, TEXT_CLOUDS, read_point_cloud
-from cmcr.decode.images import LONGEST, MAX_PIXELS, cut_ends, read_image
-from cmcr.decode.sounds import MAX_SECONDS, read_audio
+from cmcr.decode import LONGEST, MAX_PIXELS, MAX_SECONDS, cut_ends, read_audio, read_image
+from cmcr.shapes import MAX_POINTS, read_point_cloud
+from cmcr.shapes.clouds import MESHES, SURFACE_POINTS, TEXT_CLOUDS
 
 __all__ = [
     "LONGEST",

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from cmcr.config import ConnectConfig
-from cmcr.decode.common import memory_bytes
+from cmcr.connect import ConnectConfig
+from cmcr.decode import memory_bytes
 from cmcr.errors import ArtifactError, CmcrError
 from cmcr.files import check_regular, left_behind, read_lines
-from cmcr.index import IndexInfo, index_path, opening_digest, read_info
 from cmcr.memory import Memory
 from cmcr.modality import Modality
 from cmcr.printable import printable
 from cmcr.reading import open_npy, parse_json, plainly, read_bytes, read_json, why
-from cmcr.space import ConnectedSpace, card
-from cmcr.space_config import read_config
+from cmcr.search import IndexInfo, index_path, opening_digest, read_info
+from cmcr.space import ConnectedSpace, read_config
+from cmcr.space.card import card
 
 CARD_BYTES = 1 << 20
 _BLOCK = 8192

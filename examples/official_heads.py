@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from cmcr import Modality
-from cmcr.heads import import_heads
-from cmcr.retrieve import ask
+from cmcr.ask import ask
+from cmcr.space import import_heads
 
 # Diagonals of softmax(10 cos) in the README of MCR-PEFT/C-MCR, in the order toilet, BBQ, train.
 PUBLISHED = {

@@ -14,8 +14,8 @@ import numpy as np
 
 from cmcr import ConnectConfig, Modality
 from cmcr.connect import connect
-from cmcr.importing import import_vectors
-from cmcr.metrics import ranks, recall_at
+from cmcr.embed import import_vectors
+from cmcr.numbers import ranks, recall_at
 
 
 def vectors(latent: np.ndarray, space: int, dim: int, modality: int) -> np.ndarray:

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 from cmcr import ConnectConfig, Memory, Modality, load_encoder
+from cmcr.ask import ask
+from cmcr.ask.retrieve import retrieve
 from cmcr.connect import connect
 from cmcr.demo import write_paired, write_unpaired
 from cmcr.embed import embed
-from cmcr.inputs import read_items
-from cmcr.retrieve import ask, retrieve
+from cmcr.items import read_items
 from cmcr.tiny import world
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from conftest import FakeEncoder
 
-from cmcr.embed import embed
-from cmcr.inputs import read_items
-from cmcr.part import Part
+from cmcr.embed import Part, embed
+from cmcr.items import read_items
 
 
 def die_at(instant):

@@ -235,7 +235,7 @@ def picture(folder, kind):
 
 
 def read_picture(folder, kind):
-    from cmcr.media import read_image
+    from cmcr.decode.images import read_image
 
     read_image((folder / f"a.{kind}").read_bytes()).load()
 
@@ -248,7 +248,7 @@ def sound(folder, kind):
 
 
 def read_sound(folder, kind):
-    from cmcr.media import read_audio
+    from cmcr.decode.sounds import read_audio
 
     assert np.isfinite(read_audio((folder / f"a.{kind}").read_bytes(), 16_000)).all()
 
@@ -272,7 +272,7 @@ def cloud(folder, kind):
 
 
 def read_cloud(folder, kind):
-    from cmcr.media import read_point_cloud
+    from cmcr.shapes.clouds import read_point_cloud
 
     suffix = ".npy" if kind == "pickle" else f".{kind}"
     read_point_cloud((folder / f"a{suffix}").read_bytes(), suffix)
@@ -296,7 +296,7 @@ def video(folder, kind):
 
 
 def read_video(folder, kind):
-    from cmcr import video as videos
+    from cmcr.decode import videos as videos
     from cmcr.errors import ItemError
 
     path = folder / f"a.{kind}"
@@ -317,7 +317,7 @@ def table(folder, kind):
 
 
 def read_table(folder, kind):
-    from cmcr.inputs import read_items
+    from cmcr.items import read_items
 
     for item in read_items(str(folder / f"a.{kind}"), Modality.TEXT, [Modality.TEXT]).items:
         _content(item)
@@ -331,7 +331,7 @@ def _content(item):
 
 
 def read_labels(folder, kind):
-    from cmcr.labels import read_labels
+    from cmcr.datasets import read_labels
 
     read_labels(folder / f"a.{kind}")
 
@@ -352,7 +352,7 @@ def archive(folder):
 
 
 def read_archive(folder):
-    from cmcr.inputs import read_items
+    from cmcr.items import read_items
 
     for item in read_items(str(folder / "a.tar"), Modality.TEXT, [Modality.TEXT, Modality.IMAGE]).items:
         _content(item)
@@ -394,7 +394,7 @@ def h5(folder):
 
 
 def read_labelled(folder):
-    from cmcr.datasets.labelled import read_labelled
+    from cmcr.datasets import read_labelled
 
     for item in read_labelled(folder, unpack=folder / "unpacked").inputs.items:
         _content(item)
@@ -417,7 +417,7 @@ def ave(folder):
 
 
 def read_clips(folder):
-    from cmcr.datasets.clips import read_clips
+    from cmcr.datasets import read_clips
 
     read_clips(folder, unpack=folder / "unpacked")
 
@@ -427,7 +427,7 @@ def proposals(folder):
 
 
 def read_proposals(folder):
-    from cmcr.proposals import read_boxes
+    from cmcr.evaluate.localization.proposals import read_boxes
 
     read_boxes(folder / "boxes.json")
 
@@ -437,7 +437,7 @@ def names(folder):
 
 
 def read_class_names(folder):
-    from cmcr.zero_shot import class_labels, load_templates
+    from cmcr.evaluate.zero_shot.classes import class_labels, load_templates
 
     for read in (
         lambda: class_labels(["chair", "lamp"], folder / "labels.json", "modelnet40"),
@@ -456,8 +456,8 @@ def result(folder):
 
 
 def read_result(folder):
-    from cmcr.benchmarks.compare import compare_results
-    from cmcr.pages.compare import compare_page
+    from cmcr.evaluate.compare.page import compare_page
+    from cmcr.evaluate.compare.results import compare_results
 
     compare_page(compare_results([str(folder / "result.json"), str(folder / "other.json")]))
 
@@ -467,8 +467,7 @@ def memory(folder):
 
     sounds = {f"a{n}": (f"s/{n}.wav", None, f"sound {n}".encode()) for n in range(9)}
     made = make_memory(folder / "mem", "hearer", {Modality.TEXT: texts(9), Modality.AUDIO: sounds})
-    from cmcr.manifest import EncoderInfo, Skip
-    from cmcr.memory_writer import MemoryWriter
+    from cmcr.memory import EncoderInfo, MemoryWriter, Skip
 
     with MemoryWriter(
         folder / "mem", EncoderInfo(made.encoder.name, made.encoder.fingerprint, made.encoder.dim), "float32"
@@ -544,7 +543,7 @@ def _rehash(folder):
 
 
 def index(folder):
-    from cmcr.index import build_index, save_index
+    from cmcr.search import build_index, save_index
 
     vectors = np.random.default_rng(0).normal(size=(300, 16)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -554,7 +553,7 @@ def index(folder):
 
 
 def read_index(folder):
-    from cmcr.index import load_index
+    from cmcr.search import load_index
 
     for kind in ("flat", "hnsw", "ivf"):
         with contextlib.suppress(CmcrError):
@@ -562,15 +561,15 @@ def read_index(folder):
 
 
 def _pairs():
-    from cmcr.pairing import Pairs
+    from cmcr.connect.pairs import Pairs
 
     rows = np.random.default_rng(0).normal(size=(4, 40, 6)).astype(np.float16)
     return Pairs(rows[0], rows[1], rows[2], rows[3])
 
 
 def _train(path, epochs):
-    from cmcr import training
-    from cmcr.config import ConnectConfig
+    from cmcr.connect import ConnectConfig
+    from cmcr.connect import train as training
 
     config = ConnectConfig(epochs=epochs, min_steps=1, batch_size=20, hidden=8)
     training.fit(_pairs(), np.arange(40), config, lambda *p: {"selection": 0.0}, checkpoint=path, device="cpu")
@@ -590,7 +589,7 @@ def recipe(folder):
 
 
 def read_recipe(folder):
-    from cmcr.config import ConnectConfig
+    from cmcr.connect import ConnectConfig
 
     ConnectConfig.from_toml(folder / "recipe.toml")
 
@@ -602,7 +601,7 @@ def heads(folder):
 
 
 def read_heads(folder):
-    from cmcr.heads import import_heads
+    from cmcr.space import import_heads
 
     import_heads(folder / "clap_clip.pt")
 
@@ -625,7 +624,7 @@ def read_ulip(folder):
 
 
 def _encoded(encoder, modality, suffix, content):
-    from cmcr.inputs import Item
+    from cmcr.items import Item
 
     buffer = io.BytesIO()
     np.save(buffer, content.astype(np.float32))
@@ -659,7 +658,7 @@ def _heard(encoder):
     with wave.open(data, "wb") as file:
         file.setparams((1, 2, 48_000, 0, "NONE", ""))
         file.writeframes(bytes(2000))
-    from cmcr.inputs import Item
+    from cmcr.items import Item
 
     item = Item("a", Modality.AUDIO, "a.wav", path=Path("a.wav"))
     _embedded(encoder, item, data.getvalue())
@@ -707,7 +706,7 @@ def _register(folder):
 
 def read_clip(folder):
     from cmcr.encoders import load_encoder
-    from cmcr.inputs import Item
+    from cmcr.items import Item
 
     _register(folder)
     data = io.BytesIO()
@@ -727,7 +726,7 @@ def vectors(folder):
 
 
 def read_vectors(folder):
-    from cmcr.importing import import_vectors
+    from cmcr.embed import import_vectors
 
     import_vectors(
         folder / "v.npy",
@@ -756,7 +755,7 @@ def retrieval(folder):
 
 
 def read_retrieval(folder):
-    from cmcr.importing import import_clip_retrieval
+    from cmcr.embed import import_clip_retrieval
 
     import_clip_retrieval(folder / "cr", folder / "mem", encoder_name="e")
 
@@ -771,8 +770,8 @@ def plan(folder):
 
 
 def read_plan(folder):
+    from cmcr.embed.staging import Plan
     from cmcr.memory import Memory
-    from cmcr.staging import Plan
 
     found = Plan.read(folder / "mem")
     if found is not None:

@@ -6,11 +6,10 @@ import numpy as np
 import torch
 
 from cmcr.errors import ItemError, UnknownEncoderError
-from cmcr.manifest import EncoderInfo, Row
-from cmcr.memory_writer import MemoryWriter
+from cmcr.memory import EncoderInfo, MemoryWriter, Row
 from cmcr.modality import Modality
-from cmcr.projector import Projector, ProjectorConfig, initialise
-from cmcr.space import ConnectedSpace, SpaceEncoder
+from cmcr.space import ConnectedSpace, Projector, ProjectorConfig, initialise
+from cmcr.space.space import SpaceEncoder
 
 DIMS = {"seer": 12, "hearer": 9}
 MODALITIES = {

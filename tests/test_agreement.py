@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmcr.agreement import Agreement
+from cmcr.connect.agreement import Agreement
 
 
 def unit(x):

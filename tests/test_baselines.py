@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import Ridge
 
-from cmcr.baselines import RIDGES, fit_ridge, identity, linear_bridge, pick_ridge, route_bridge
+from cmcr.connect.methods.bridges import RIDGES, fit_ridge, identity, linear_bridge, pick_ridge, route_bridge
 
 
 def unit(rows, dim, seed=0):

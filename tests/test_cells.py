@@ -7,13 +7,12 @@ from decimal import Decimal
 
 import pytest
 
-from cmcr.cells import WORDS_FOR_NOTHING, Nothing, Repeated, text_of
+from cmcr.datasets import read_labelled, read_labels
 from cmcr.datasets.boxes import read_vggss
-from cmcr.datasets.labelled import read_labelled
 from cmcr.datasets.pairs import read_pairs
 from cmcr.errors import InputError, ItemError
-from cmcr.inputs import read_items
-from cmcr.labels import read_labels
+from cmcr.items import Nothing, read_items, text_of
+from cmcr.items.cells import WORDS_FOR_NOTHING, Repeated
 from cmcr.modality import Modality
 
 IMAGE, TEXT, AUDIO = Modality.IMAGE, Modality.TEXT, Modality.AUDIO

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from spaces import load_fake_encoder, make_memory, make_space, texts
 
-from cmcr import retrieve as retrieve_module
+from cmcr.ask import retrieve as retrieve_module
 from cmcr.cli import main
 from cmcr.modality import Modality
 

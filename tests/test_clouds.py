@@ -15,7 +15,7 @@ from cmcr import media
 from cmcr.encoders.point_bert import group_points
 from cmcr.encoders.tiny import TinyEncoder
 from cmcr.encoders.ulip import UlipEncoder
-from cmcr.inputs import Item
+from cmcr.items import Item
 from cmcr.modality import Modality
 
 DECIMAL = "commas were read as decimal commas"
@@ -242,7 +242,7 @@ def test_a_bomb_that_says_it_is_small_is_unpacked_no_further():
 
 
 def test_a_pickle_of_many_small_things_is_refused(monkeypatch):
-    monkeypatch.setattr("cmcr.decode.clouds._MAX_INSTRUCTIONS", 100)
+    monkeypatch.setattr("cmcr.shapes.clouds._MAX_INSTRUCTIONS", 100)
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": "|O", "fortran_order": False, "shape": ()})
     assert "more than 100 instructions" in refused(head.getvalue() + pickle.dumps(list(range(200))), ".npy")

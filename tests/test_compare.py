@@ -11,17 +11,17 @@ from scipy import stats
 from sklearn.metrics import label_ranking_average_precision_score
 from worlds import DIM_A, DIM_B, LATENT, rows, space, unit, write
 
-from cmcr.benchmarks import Result
-from cmcr.benchmarks.compare import compare_results, spread
-from cmcr.benchmarks.compare_spaces import compare_spaces
-from cmcr.benchmarks.paired_retrieval import evaluate
 from cmcr.cli import main
 from cmcr.errors import InputError
+from cmcr.evaluate.compare.results import compare_results, spread
+from cmcr.evaluate.compare.spaces import compare_spaces
+from cmcr.evaluate.result import Result
+from cmcr.evaluate.retrieval.pairs import evaluate
 from cmcr.memory import Memory
 from cmcr.modality import Modality
-from cmcr.projector import Projector, ProjectorConfig
-from cmcr.significance import holm
-from cmcr.space import ConnectedSpace, SpaceEncoder
+from cmcr.numbers import holm
+from cmcr.space import ConnectedSpace, Projector, ProjectorConfig
+from cmcr.space.space import SpaceEncoder
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
 N = 80

@@ -1,6 +1,6 @@
 import pytest
 
-from cmcr.config import ConnectConfig
+from cmcr.connect import ConnectConfig
 from cmcr.errors import InputError
 
 

@@ -11,7 +11,7 @@ from worlds import DIM_A, rows, space, two_memories, write
 from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality
 from cmcr.cli import main
 from cmcr.connect import connect
-from cmcr.metrics import ranks, recall_at
+from cmcr.numbers import ranks, recall_at
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
 QUICK = ["--epochs", "4", "--device", "cpu"]

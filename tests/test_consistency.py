@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmcr.consistency import complete, recall, recall_nearest
-from cmcr.index import exact_search
+from cmcr.connect.recall import complete, recall, recall_nearest
+from cmcr.search import exact_search
 
 
 def unit(rows, dim, seed):

@@ -12,19 +12,19 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from spaces import FakeEncoder, make_space
 
-from cmcr import metrics_localization as measured
-from cmcr.benchmarks import subject as subject_module
-from cmcr.benchmarks.counterfactual import evaluate, measures, table_of
-from cmcr.benchmarks.localization import Choices
-from cmcr.benchmarks.subject import Subject
+from cmcr.ask import Subject
+from cmcr.ask import subject as subject_module
 from cmcr.cli import main
 from cmcr.datasets.boxes import Box
 from cmcr.datasets.clips import Clip, Clips
 from cmcr.errors import InputError
-from cmcr.inputs import Item
+from cmcr.evaluate.localization.counterfactual import evaluate, measures, table_of
+from cmcr.evaluate.localization.locate import Choices
+from cmcr.evaluate.localization.page import counterfactual_page
+from cmcr.evaluate.localization.proposals import open_proposals
+from cmcr.items import Item
 from cmcr.modality import Modality
-from cmcr.pages.localization import counterfactual_page
-from cmcr.proposals import open_proposals
+from cmcr.numbers import localization as measured
 from cmcr.tiny.clips import write_flickr, write_vggss
 
 IMAGE, AUDIO = Modality.IMAGE, Modality.AUDIO

@@ -12,12 +12,12 @@ import pytest
 import torch
 from worlds import two_memories
 
-from cmcr import pairing
-from cmcr.config import ConnectConfig
-from cmcr.connect import connect, split
-from cmcr.loader import ROWS, SPARSE, ahead, read_rows
-from cmcr.pairing import Pairs
-from cmcr.training import fit
+from cmcr.connect import ConnectConfig, connect
+from cmcr.connect import pairs as pairing
+from cmcr.connect.pairs import Pairs
+from cmcr.connect.rows import ROWS, SPARSE, ahead, read_rows
+from cmcr.connect.run import split
+from cmcr.connect.train import fit
 
 PARTS = ("overlap_a", "overlap_b", "pseudo_a", "pseudo_b")
 

@@ -8,10 +8,11 @@ import time
 import numpy as np
 import pytest
 
-from cmcr import media, video
-from cmcr.datasets import boxes
+from cmcr import media
+from cmcr.datasets import boxes, read_clips
 from cmcr.datasets.boxes import Box, read_flickr, read_listing, read_vggss
-from cmcr.datasets.clips import FrameChoice, read_clips
+from cmcr.datasets.clips import FrameChoice
+from cmcr.decode import videos as video
 from cmcr.errors import InputError, ItemError
 from cmcr.modality import Modality
 from cmcr.tiny import clips as tiny

@@ -9,11 +9,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cmcr.datasets import modelnet
-from cmcr.datasets.labelled import LAYOUTS, read_labelled, recognise
+from cmcr.datasets import modelnet, read_labelled
+from cmcr.datasets.labelled import LAYOUTS, recognise
 from cmcr.errors import InputError, MissingExtraError
-from cmcr.media import read_point_cloud
 from cmcr.modality import Modality
+from cmcr.shapes.clouds import read_point_cloud
 from cmcr.tiny.modelnet import CLASSES, shapes, write_dat, write_h5, write_modelnet
 
 AUDIO, IMAGE, CLOUD = Modality.AUDIO, Modality.IMAGE, Modality.POINT_CLOUD

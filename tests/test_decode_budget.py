@@ -7,7 +7,7 @@ import pytest
 from cmcr.decode import common
 from cmcr.embed import embed
 from cmcr.errors import ItemError
-from cmcr.inputs import read_items
+from cmcr.items import read_items
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from worlds import two_memories
 from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality
 from cmcr.cli import main
 from cmcr.connect import connect
-from cmcr.distillation import Teacher
+from cmcr.connect.join import Side, join
+from cmcr.connect.methods.teacher import Teacher
+from cmcr.connect.pairs import build_pairs
 from cmcr.errors import InputError
-from cmcr.losses import soft_info_nce
-from cmcr.metrics import ranks, recall_at
-from cmcr.pairing import Side, build_pairs, join
-from cmcr.projector import Projector, ProjectorConfig, initialise
+from cmcr.numbers import ranks, recall_at, soft_info_nce
+from cmcr.space import Projector, ProjectorConfig, initialise
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
 
@@ -101,7 +101,7 @@ def test_memories_far_from_the_overlap_are_not_trusted(mem, tmp_path, monkeypatc
     pairs = build_pairs(*sides, tmp_path / "far", 0.01)
     far = Teacher(pairs, np.arange(400), sides, near.centers, near.config, tmp_path / "far")
     assert far.nearness < near.nearness and far.trust < near.trust
-    monkeypatch.setattr("cmcr.distillation.NEGLIGIBLE", near.trust + 0.01)  # too little to be worth its time
+    monkeypatch.setattr("cmcr.connect.nearness.NEGLIGIBLE", near.trust + 0.01)  # too little to be worth its time
     assert teacher_of(mem, tmp_path / "near").trust == 0
 
 
@@ -128,7 +128,7 @@ def test_shrinking_is_the_naive_power_of_the_covariance(mem, tmp_path):
 
 def test_untrusted_memories_are_recalled_only_where_it_is_measured(mem, tmp_path, monkeypatch):
     a, b, _ = mem
-    monkeypatch.setattr("cmcr.distillation.NEGLIGIBLE", 1.1)
+    monkeypatch.setattr("cmcr.connect.nearness.NEGLIGIBLE", 1.1)
     made = connect(a, b, tmp_path / "s", ConnectConfig(method="distill", epochs=1))
     pairs = tmp_path / "s.run" / "pairs"
     assert not (pairs / "pseudo_a.npy").exists() and (pairs / "routed_a.npy").exists()
@@ -236,12 +236,12 @@ def test_auto_keeps_the_method_that_agrees_best_and_says_why(mem, tmp_path, caps
     ]
     assert made.method == close[0]
     # What was trained is not trained again.
-    monkeypatch.setattr("cmcr.training._step", None)
+    monkeypatch.setattr("cmcr.connect.train._step", None)
     assert main(arguments) == 0
 
 
 def test_auto_routes_where_there_is_too_little_to_choose_by(mem, tmp_path, monkeypatch):
-    monkeypatch.setattr("cmcr.connect.FEW", 401)
+    monkeypatch.setattr("cmcr.connect.choose.FEW", 401)
     made = connect(*mem[:2], tmp_path / "t", ConnectConfig(method="auto"))
     assert made.space.method == "route"
     assert "auto: route, for" in made.notes[0] and "the overlap has 400 rows" in made.notes[0]

@@ -15,12 +15,12 @@ from test_connect import files
 from two_ranks import LOSSES, gradients, train
 from worlds import two_memories
 
-from cmcr.batch_norm import JointBatchNorm
 from cmcr.cli import main
-from cmcr.config import ConnectConfig
+from cmcr.connect import ConnectConfig
+from cmcr.connect.batch_norm import JointBatchNorm
+from cmcr.connect.batches import batch_size_for
 from cmcr.errors import CmcrError, InputError
 from cmcr.ranks import ALONE, joined
-from cmcr.training import batch_size_for
 
 
 def free_port():

@@ -1,5 +1,6 @@
 """What the documentation says is so."""
 
+import ast
 import functools
 import re
 import subprocess
@@ -58,3 +59,25 @@ def test_commands_in_the_readme_parse():
         assert name, line
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line):
             assert option in known[name], line
+
+
+def test_the_architecture_names_every_file_with_its_first_sentence():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    for path in sorted((ROOT / "cmcr").rglob("*.py")):
+        room = path.relative_to(ROOT / "cmcr").parts[0]
+        if path.name == "__init__.py" and path.parent != ROOT / "cmcr":
+            continue
+        name = path.relative_to(ROOT / "cmcr" / (room if path.parent != ROOT / "cmcr" else ""))
+        doc = " ".join(ast.get_docstring(ast.parse(path.read_text())).split("\n\n")[0].split())
+        assert f"| `{name}` | {doc} |" in page, f"docs/architecture.md: {name}"
+
+
+def test_rooms_and_files_stay_small():
+    lines = {path: len(path.read_text().splitlines()) for path in (ROOT / "cmcr").rglob("*.py")}
+    assert max(lines.values()) <= 400, max(lines, key=lines.get)
+    rooms = {}
+    for path, count in lines.items():
+        parts = path.relative_to(ROOT / "cmcr").parts[:-1]
+        room = "/".join(parts[: 2 if parts[:1] == ("evaluate",) else 1])
+        rooms[room] = rooms.get(room, 0) + count
+    assert max(rooms.values()) <= 2500, rooms

@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 from cmcr.embed import embed
 from cmcr.encoders.base import Encoder
 from cmcr.errors import ArtifactError, CmcrError, InputError, ItemError, MissingExtraError
-from cmcr.inputs import Inputs, Item, read_items, unique_items
-from cmcr.media_roots import MediaRoots
-from cmcr.memory import CHANGED, Memory
-from cmcr.memory_writer import MemoryWriter
+from cmcr.items import Inputs, Item, read_items, unique_items
+from cmcr.memory import CHANGED, MediaRoots, Memory, MemoryWriter
 from cmcr.modality import Modality
 
 TEXT, IMAGE, AUDIO, CLOUD = Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD

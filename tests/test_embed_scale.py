@@ -10,18 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from cmcr import staging
 from cmcr.cli import main
-from cmcr.embed import embed
-from cmcr.embed_shard import Embedder
+from cmcr.embed import Part, embed, staging
+from cmcr.embed.shard import Embedder
+from cmcr.embed.staging import STAGED, Plan, Stage
 from cmcr.errors import ArtifactError, InputError
-from cmcr.inputs import Inputs, Item, read_items
-from cmcr.manifest import EncoderInfo
-from cmcr.memory import CHANGED, Memory
-from cmcr.memory_writer import MemoryWriter
+from cmcr.items import Inputs, Item, read_items
+from cmcr.memory import CHANGED, EncoderInfo, Memory, MemoryWriter
 from cmcr.modality import Modality
-from cmcr.part import Part
-from cmcr.staging import STAGED, Plan, Stage
 
 TEXT, IMAGE = Modality.TEXT, Modality.IMAGE
 RANKS = ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS")
@@ -263,8 +259,8 @@ TOGETHER = """
 import os, sys
 from conftest import FakeEncoder
 from cmcr.embed import embed
-from cmcr.inputs import read_items
-from cmcr.part import Part
+from cmcr.embed.part import Part
+from cmcr.items import read_items
 
 inputs, children = read_items(sys.argv[1], None, FakeEncoder().modalities), []
 for rank in range(4):
@@ -289,7 +285,7 @@ def test_a_writer_waits_for_another_as_long_as_told(tmp_path, monkeypatch):
     info, naps = EncoderInfo("x", "f", 2), []
     with MemoryWriter(tmp_path, info) as first:
         monkeypatch.setattr(
-            "cmcr.memory_writer.time.sleep", lambda seconds: naps.append(first.__exit__(None, None, None))
+            "cmcr.memory.writer.time.sleep", lambda seconds: naps.append(first.__exit__(None, None, None))
         )
         with pytest.raises(ArtifactError, match="another run"), MemoryWriter(tmp_path, info):
             pass

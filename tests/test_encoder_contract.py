@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from cmcr.encoders import load_encoder
 from cmcr.errors import ItemError
-from cmcr.inputs import Item
+from cmcr.items import Item
 from cmcr.modality import Modality
 
 IMAGE, TEXT, AUDIO, CLOUD = Modality.IMAGE, Modality.TEXT, Modality.AUDIO, Modality.POINT_CLOUD

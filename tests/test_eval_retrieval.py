@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from listening import write_listening_space
 
-from cmcr import video
-from cmcr.benchmarks import clip_retrieval
-from cmcr.benchmarks.clip_retrieval import evaluate
-from cmcr.benchmarks.subject import Subject
+from cmcr.ask import Subject
 from cmcr.cli import main
-from cmcr.datasets.clips import read_clips
+from cmcr.datasets import read_clips
+from cmcr.decode import videos as video
 from cmcr.encoders import load_encoder
 from cmcr.encoders.tiny import TinyEncoder
 from cmcr.errors import InputError
+from cmcr.evaluate.retrieval import clips as clip_retrieval
+from cmcr.evaluate.retrieval.clips import evaluate
 from cmcr.memory import Memory
 from cmcr.modality import Modality
 from cmcr.space import ConnectedSpace

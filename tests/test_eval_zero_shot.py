@@ -9,17 +9,17 @@ from browser import visit
 from sklearn.metrics import confusion_matrix
 from spaces import DIMS, FakeEncoder, make_space, vector_of
 
-from cmcr.benchmarks import subject as subject_module
-from cmcr.benchmarks.subject import Subject
-from cmcr.benchmarks.zero_shot_classification import chance, confusion, evaluate, measures, predictions
+from cmcr.ask import Subject
+from cmcr.ask import subject as subject_module
 from cmcr.cli import main
-from cmcr.datasets.labelled import read_labelled
+from cmcr.datasets import read_labelled
 from cmcr.encoders.tiny import TinyEncoder
 from cmcr.errors import InputError
+from cmcr.evaluate.zero_shot.classes import Templates, class_labels
+from cmcr.evaluate.zero_shot.classify import chance, confusion, evaluate, measures, predictions
+from cmcr.evaluate.zero_shot.page import classification_page
 from cmcr.modality import Modality
-from cmcr.pages.classification import classification_page
 from cmcr.tiny import world
-from cmcr.zero_shot import Templates, class_labels
 
 PLAIN = Templates("plain", ("{}",))
 

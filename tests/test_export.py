@@ -5,8 +5,8 @@ import pytest
 import torch
 from spaces import make_memory, make_space, texts, vector_of
 
+from cmcr.ask import export_projectors, export_vectors
 from cmcr.errors import ArtifactError, InputError
-from cmcr.export import export_projectors, export_vectors
 from cmcr.modality import Modality
 
 TEXT = Modality.TEXT

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cmcr import folders
 from cmcr.errors import InputError
-from cmcr.inputs import read_items
+from cmcr.items import folders, read_items
 from cmcr.modality import Modality
 
 IMAGE = Modality.IMAGE

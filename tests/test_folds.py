@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from worlds import rows, two_memories, write
 
-from cmcr import ConnectConfig, ConnectedSpace, Modality, training
-from cmcr.bench import Bench, folds, split, untold
+from cmcr import ConnectConfig, ConnectedSpace, Modality
 from cmcr.cli import main
 from cmcr.connect import connect
+from cmcr.connect import train as training
+from cmcr.connect.split import folds, split
+from cmcr.connect.validation import Bench, untold
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import locked
 

@@ -1,15 +1,14 @@
 import numpy as np
 import pytest
 
-from cmcr import graphs as module
+from cmcr.connect.join import Side
+from cmcr.connect.pairs import build_pairs
 from cmcr.errors import ArtifactError
-from cmcr.graphs import graphs
-from cmcr.index import exact_search
-from cmcr.manifest import EncoderInfo, Row
-from cmcr.memory import Memory
-from cmcr.memory_writer import MemoryWriter
+from cmcr.memory import EncoderInfo, Memory, MemoryWriter, Row
 from cmcr.modality import Modality
-from cmcr.pairing import Side, build_pairs
+from cmcr.search import exact_search
+from cmcr.search import graphs as module
+from cmcr.search.graphs import graphs
 
 IMAGE, TEXT = Modality.IMAGE, Modality.TEXT
 ROWS = 350
@@ -31,7 +30,7 @@ def write(path, seed):
 @pytest.fixture
 def memory(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PIECE", 100)
-    monkeypatch.setattr("cmcr.pairing.LARGE", 100)
+    monkeypatch.setattr("cmcr.connect.pairs.LARGE", 100)
     return write(tmp_path / "memory", 0)
 
 
@@ -72,7 +71,7 @@ def test_pairs_through_graphs_are_nearly_the_exact_ones(memory, tmp_path, monkey
 
     found = pairs("found")
     assert list((tmp_path / "found" / "graphs").glob("*.faiss"))
-    monkeypatch.setattr("cmcr.pairing.LARGE", ROWS)
+    monkeypatch.setattr("cmcr.connect.pairs.LARGE", ROWS)
     exact = pairs("exact")
     assert not (tmp_path / "exact" / "graphs").exists()
     left, right = (np.asarray(each.pseudo_b, np.float32) for each in (found, exact))

@@ -8,14 +8,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cmcr import heads
 from cmcr.cli import app, main
 from cmcr.encoders import ALIASES
 from cmcr.errors import ArtifactError, InputError
-from cmcr.manifest import EncoderInfo, Row
-from cmcr.memory_writer import MemoryWriter
+from cmcr.memory import EncoderInfo, MemoryWriter, Row
 from cmcr.modality import Modality
-from cmcr.space import ConnectedSpace
+from cmcr.space import ConnectedSpace, heads
 
 CLIP, CLAP, ULIP = (ALIASES[name] for name in ("clip", "clap", "ulip"))
 

@@ -16,7 +16,7 @@ from checkpoints_clap import laion_state, write_hub_folder, write_laion, write_t
 
 from cmcr.encoders.hf_clap import HfClapEncoder, translate
 from cmcr.errors import ArtifactError, InputError, MissingExtraError
-from cmcr.inputs import Item
+from cmcr.items import Item
 from cmcr.modality import Modality
 
 transformers = pytest.importorskip("transformers", reason="not installed: pip install 'cmcr[hf-clap]'")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmcr.errors import InputError
-from cmcr.ids import ById, join_ids, readable, same_id, what_differs
+from cmcr.items import ById, join_ids, readable, same_id, what_differs
 
 COMPOSED, APART = "caf\u00e9", "cafe\u0301"
 

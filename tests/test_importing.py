@@ -6,10 +6,11 @@ import sys
 import numpy as np
 import pytest
 
+from cmcr.embed import import_clip_retrieval, import_vectors
+from cmcr.embed.vectors import ImportedVectors
 from cmcr.encoders.base import Encoder
 from cmcr.errors import ArtifactError, InputError, MissingExtraError
-from cmcr.importing import ImportedVectors, import_clip_retrieval, import_vectors
-from cmcr.inputs import Item, text_item
+from cmcr.items import Item, text_item
 from cmcr.memory import Memory
 from cmcr.modality import Modality
 

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmcr import index as index_module
 from cmcr.errors import ArtifactError, InputError
-from cmcr.index import KINDS, ExactIndex, build_index, exact_search, index_path, load_index, save_index
 from cmcr.modality import Modality
+from cmcr.search import ExactIndex, build_index, exact_search, index_path, load_index, save_index
+from cmcr.search import exact as exact_module
+from cmcr.search import faiss as index_module
+from cmcr.search.faiss import KINDS
 
 
 def unit(x):
@@ -61,8 +63,8 @@ def test_rows_that_differ_in_the_last_bits_are_told_apart_as_in_float64(seed, ro
     )  # scores near 1e-3, of sums that float32 gets wrong by more
     want_rows, want_scores = naive(gallery, queries, k)
     with pytest.MonkeyPatch.context() as patch:  # tiles so small that the filter is met, and both ways to score
-        patch.setattr(index_module, "_TILE", 8)
-        patch.setattr(index_module, "_SPARSE", sparse)
+        patch.setattr(exact_module, "_TILE", 8)
+        patch.setattr(exact_module, "_SPARSE", sparse)
         got = exact_search(cut(gallery, 29), queries, k)
     np.testing.assert_array_equal(got.rows, want_rows)
     np.testing.assert_array_equal(got.scores, want_scores)
@@ -84,7 +86,7 @@ def test_a_torch_that_may_round_to_bfloat16_changes_nothing():
 
 @pytest.mark.parametrize("scale", [1e-18, 1e-3, 1.0, 1e4, 1e30])
 def test_rows_of_any_norm_and_rows_that_are_not_finite_keep_their_place(scale, monkeypatch):
-    monkeypatch.setattr(index_module, "_TILE", 16)
+    monkeypatch.setattr(exact_module, "_TILE", 16)
     gallery, queries = clustered(400, seed=3), clustered(5, seed=4)
     gallery[100:300] *= np.float32(scale)
     want_rows, want_scores = naive(gallery, queries, 20)

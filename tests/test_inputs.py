@@ -12,11 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmcr import inputs
 from cmcr.errors import InputError, ItemError
-from cmcr.inputs import Item, item_from_query, read_items
+from cmcr.items import Item, item_from_query, read_inputs, read_items
 from cmcr.modality import Modality
-from cmcr.roots import read_inputs
 
 IMAGE, TEXT, AUDIO, CLOUD = Modality.IMAGE, Modality.TEXT, Modality.AUDIO, Modality.POINT_CLOUD
 
@@ -338,7 +336,7 @@ def test_unreadable_items_say_why(tmp_path, make, reason):
 
 
 def test_enormous_items_are_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(inputs, "MAX_ITEM_BYTES", 10)
+    monkeypatch.setattr("cmcr.items.item.MAX_ITEM_BYTES", 10)
     with pytest.raises(ItemError, match="11 bytes; at most 10"):
         Item("a", IMAGE, "a", path=written("big.jpg", b"x" * 11)(tmp_path)).read()
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from cmcr.datasets import read_labels
 from cmcr.errors import InputError
-from cmcr.labels import read_labels
 
 
 def test_lines_and_tables_give_the_same_labels(tmp_path):

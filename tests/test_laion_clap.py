@@ -19,7 +19,7 @@ from checkpoints_clap import laion_state, write_laion, write_tokenizer
 from cmcr.encoders.hf_clap import HfClapEncoder
 from cmcr.encoders.laion_clap import MODELS, LaionClapEncoder
 from cmcr.errors import ArtifactError, InputError, ItemError, MissingExtraError
-from cmcr.inputs import Item
+from cmcr.items import Item
 from cmcr.modality import Modality
 
 A, T = Modality.AUDIO, Modality.TEXT
@@ -120,7 +120,7 @@ def test_audio_is_embedded_in_seconds_without_a_network_and_without_the_text_tow
         "for name in ('BertTokenizer', 'RobertaTokenizer', 'BartTokenizer'):\n"
         "    getattr(transformers, name).from_pretrained = trapped\n"
         "from cmcr.encoders.laion_clap import LaionClapEncoder\n"
-        "from cmcr.inputs import Item\n"
+        "from cmcr.items.read import Item\n"
         "from cmcr.modality import Modality\n"
         f"encoder = LaionClapEncoder('HTSAT-tiny-fusion/' + {str(folder / 'fused.pt')!r})\n"
         "path = list(sys.path)\n"

@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from worlds import unit
 
 from cmcr.errors import InputError, MissingExtraError
-from cmcr.layout2d import pca, umap
+from cmcr.numbers.plane import pca, umap
 
 
 def test_pca_agrees_with_scikit_learn_up_to_signs():

@@ -3,8 +3,7 @@ import copy
 import pytest
 import torch
 
-from cmcr import lean_mlp
-from cmcr.projector import Projector, ProjectorConfig
+from cmcr.space import Projector, ProjectorConfig, lean_mlp
 
 
 @pytest.fixture

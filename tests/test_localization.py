@@ -14,20 +14,20 @@ from PIL import Image
 from sklearn.metrics import auc
 from spaces import FakeEncoder, make_space
 
-from cmcr import metrics_localization as measured
-from cmcr.benchmarks import subject as subject_module
-from cmcr.benchmarks.crops import Crops, box_of, crop_id
-from cmcr.benchmarks.localization import Choices, evaluate, truth_of
-from cmcr.benchmarks.subject import Subject
+from cmcr.ask import Subject
+from cmcr.ask import subject as subject_module
 from cmcr.cli import main
 from cmcr.datasets.boxes import Box
 from cmcr.datasets.clips import Clip, Clips
 from cmcr.encoders import load_encoder
 from cmcr.errors import ArtifactError, InputError
-from cmcr.inputs import Item
+from cmcr.evaluate.localization.crops import Crops, box_of, crop_id
+from cmcr.evaluate.localization.locate import Choices, evaluate, truth_of
+from cmcr.evaluate.localization.page import localization_page, marked
+from cmcr.evaluate.localization.proposals import GRIDS, Proposals, grid, open_proposals
+from cmcr.items import Item
 from cmcr.modality import Modality
-from cmcr.pages.localization import localization_page, marked
-from cmcr.proposals import GRIDS, Proposals, grid, open_proposals
+from cmcr.numbers import localization as measured
 from cmcr.space import ConnectedSpace
 from cmcr.tiny.clips import write_flickr, write_vggss
 
@@ -311,7 +311,7 @@ def test_memories_of_another_encoder_are_refused(fakes, tmp_path, monkeypatch):
     choices = Choices(Proposals("two", lambda item: np.array([[0, 0, 1, 1], [0, 0, 0.5, 0.5]])))
     look(fakes(2), tmp_path / "m", choices)
     other = Crops(FakeEncoder("seer", "another"))
-    monkeypatch.setattr("cmcr.benchmarks.crops.Crops", lambda encoder: other)
+    monkeypatch.setattr("cmcr.evaluate.localization.crops.Crops", lambda encoder: other)
     with pytest.raises(ArtifactError, match="choose another folder"):
         look(fakes(2), tmp_path / "m", choices)
 

@@ -6,8 +6,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cmcr import losses
-from cmcr.losses import info_nce, inter_loss, intra_loss
+from cmcr.numbers import info_nce, inter_loss, intra_loss, losses
 
 
 def unit(rows, dim, seed, dtype=torch.float32):

@@ -14,10 +14,10 @@ from spaces import make_memory, make_space, texts
 
 from cmcr.cli import main
 from cmcr.errors import ArtifactError, InputError
-from cmcr.layout2d import pca
+from cmcr.evaluate.map.page import COLOURS, GROUPS, SHAPES, draw_points, lay_out, scatter
 from cmcr.memory import Memory
 from cmcr.modality import Modality
-from cmcr.pages.map import COLOURS, GROUPS, SHAPES, draw_points, lay_out, scatter
+from cmcr.numbers.plane import pca
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
 EVIL = "<script>alert(1)</script>\"'&"
@@ -206,7 +206,7 @@ def test_exit_codes(place, capsys, options, code):
 
 
 def test_umap_says_that_no_share_is_known(place, capsys, monkeypatch):
-    monkeypatch.setattr("cmcr.layout2d.umap", lambda vectors, seed: vectors[:, :2].astype(float))
+    monkeypatch.setattr("cmcr.numbers.plane.umap", lambda vectors, seed: vectors[:, :2].astype(float))
     code, out, _ = run(capsys, "seen", "--method", "umap", "--json")
     page = Path("map.html").read_text()
     assert code == 0

@@ -181,7 +181,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path):
 
 
 def test_a_pickle_of_absurd_size_is_not_read(monkeypatch):
-    monkeypatch.setattr("cmcr.decode.clouds._MAX_PICKLE", 300)
+    monkeypatch.setattr("cmcr.shapes.clouds._MAX_PICKLE", 300)
     with pytest.raises(ItemError, match="bytes; at most 300 are read"):
         media.read_point_cloud(pickled({"xyz": POINTS}), ".npy")
 

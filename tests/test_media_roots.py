@@ -9,7 +9,7 @@ from spaces import make_memory, make_space
 from cmcr import Memory, Modality
 from cmcr.cli import main
 from cmcr.errors import InputError
-from cmcr.media_roots import MediaRoots, OutsideError
+from cmcr.memory import MediaRoots, OutsideError
 from cmcr.report import Previews
 
 IMAGE, TEXT = Modality.IMAGE, Modality.TEXT

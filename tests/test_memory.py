@@ -12,9 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmcr.errors import ArtifactError, InputError
-from cmcr.manifest import EncoderInfo, Row, Skip
-from cmcr.memory import Memory
-from cmcr.memory_writer import MemoryWriter
+from cmcr.memory import EncoderInfo, Memory, MemoryWriter, Row, Skip
 from cmcr.modality import Modality
 
 TEXT, IMAGE = Modality.TEXT, Modality.IMAGE

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cmcr import media
-from cmcr.decode.common import decoding
+from cmcr.decode import decoding
 from cmcr.errors import ItemError
 
 VERTICES = [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1)]
@@ -173,7 +173,7 @@ def test_concave_polygons_keep_their_shape(corners, turned):
 
 
 def test_polygons_beyond_the_effort_are_split_as_fans_and_it_is_said(monkeypatch):
-    monkeypatch.setattr("cmcr.decode.polygons._MOST_EFFORT", 0)
+    monkeypatch.setattr("cmcr.shapes.polygons._MOST_EFFORT", 0)
     points, notes = read(polygon(CONCAVE["a notched square"]), ".off")
     assert len(points) == media.SURFACE_POINTS and notes == [
         "1 concave faces were split as fans, which reach beyond their edges"
@@ -450,7 +450,7 @@ def test_nothing_is_logged_or_printed(capfd, caplog):
 
 def test_a_mesh_is_refused_above_the_budget_before_it_is_parsed(monkeypatch):
     monkeypatch.setattr("cmcr.decode.common.BUDGET.total", 1000)
-    monkeypatch.setattr("cmcr.decode.meshes.plain_lines", lambda data: pytest.fail("parsed"))
+    monkeypatch.setattr("cmcr.shapes.meshes.plain_lines", lambda data: pytest.fail("parsed"))
     for data, suffix in ((OBJ, ".obj"), (OFF, ".off"), (STL, ".stl")):
         assert "CMCR_DECODE_BYTES" in refused(data, suffix)
 

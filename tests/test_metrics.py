@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score, top_k_accuracy_score
 
-from cmcr import metrics
+from cmcr.numbers import retrieval as metrics
 
 
 def unit(rng, n, dim):

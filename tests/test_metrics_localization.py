@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 
-from cmcr import metrics_localization as m
+from cmcr.numbers import localization as m
 
 SIDE = m.SIDE
 part = st.floats(0, 1, allow_nan=False)

@@ -8,23 +8,22 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, top_k_accuracy_score
 
-from cmcr.benchmarks import modelnet40
-from cmcr.benchmarks.modelnet40 import evaluate, prepared, sampled
-from cmcr.benchmarks.subject import Subject
+from cmcr.ask import Subject
 from cmcr.cli import main
-from cmcr.config import ConnectConfig
-from cmcr.connect import connect
+from cmcr.connect import ConnectConfig, connect
 from cmcr.demo import write_unpaired
 from cmcr.embed import embed
 from cmcr.encoders import load_encoder
 from cmcr.encoders.tiny import TinyEncoder
 from cmcr.errors import InputError
-from cmcr.inputs import Item, read_items
+from cmcr.evaluate.zero_shot import modelnet40
+from cmcr.evaluate.zero_shot.classes import Templates, load_templates
+from cmcr.evaluate.zero_shot.modelnet40 import evaluate, prepared, sampled
+from cmcr.items import Item, read_items
 from cmcr.memory import Memory
 from cmcr.modality import Modality
 from cmcr.space import ConnectedSpace
 from cmcr.tiny.modelnet import CLASSES, write_dat, write_h5, write_modelnet
-from cmcr.zero_shot import Templates, load_templates
 
 TEXT, CLOUD = Modality.TEXT, Modality.POINT_CLOUD
 PLAIN, TWO = load_templates("plain"), Templates("two", ("{}", "a drawing of {}"))
@@ -296,7 +295,7 @@ def test_other_layouts_and_negative_points_are_refused(run, tmp_path, tiny):
     assert "layout esc50; expected modelnet40, princeton" in err
     assert "see cmcr eval zero-shot" in err
     assert run("--points", -1)[0] == 2
-    from cmcr.datasets.labelled import read_labelled
+    from cmcr.datasets import read_labelled
 
     with pytest.raises(InputError, match="-1 points"):
         prepared(read_labelled(tiny / "data", unpack=tmp_path), tmp_path, -1, None)

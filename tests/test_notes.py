@@ -9,15 +9,14 @@ from spaces import FakeEncoder as SpaceFake
 from spaces import make_memory, make_space
 
 from cmcr import media
-from cmcr import retrieve as retrieve_module
-from cmcr.benchmarks import subject as subject_module
+from cmcr.ask import retrieve as retrieve_module
+from cmcr.ask import subject as subject_module
 from cmcr.cli import main
-from cmcr.decode.common import note
-from cmcr.embed import embed
-from cmcr.inputs import read_items
+from cmcr.decode import note
+from cmcr.embed import Part, embed
+from cmcr.items import read_items
 from cmcr.memory import Memory
 from cmcr.modality import Modality
-from cmcr.part import Part
 
 AUDIO = Modality.AUDIO
 TONE = np.sin(np.arange(800) * 0.1)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from cmcr.encoders import load_encoder
 from cmcr.errors import ArtifactError, InputError
-from cmcr.inputs import Item
+from cmcr.items import Item
 from cmcr.modality import Modality
 
 VISION = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}

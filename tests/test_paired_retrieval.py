@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from spaces import FakeEncoder, make_memory, make_space, texts
 
-from cmcr import metrics
-from cmcr.benchmarks.paired_retrieval import Side, chance, evaluate, measured, measures, rank_owners
-from cmcr.benchmarks.subject import Subject
+from cmcr.ask import Subject
 from cmcr.errors import ArtifactError, InputError
+from cmcr.evaluate.retrieval.pairs import Side, chance, evaluate, measured, measures, rank_owners
 from cmcr.modality import Modality
+from cmcr.numbers import retrieval as metrics
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
 

@@ -3,10 +3,11 @@ import pytest
 import torch
 from worlds import DIM_A, rows, space, two_memories, write
 
+from cmcr.connect.join import Side, join, outer_modality
+from cmcr.connect.pairs import QUERIES, build_pairs
 from cmcr.errors import InputError
 from cmcr.memory import Memory
 from cmcr.modality import Modality
-from cmcr.pairing import QUERIES, Side, build_pairs, join, outer_modality
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
 
@@ -118,7 +119,7 @@ def test_pairs_are_the_overlap_and_what_the_memory_recalls(memories, tmp_path, t
 
 def test_pairs_do_not_depend_on_the_queries_a_pass(memories, tmp_path, monkeypatch):
     whole = build_pairs(*sides(memories), tmp_path / "whole", 0.05)
-    monkeypatch.setattr("cmcr.pairing.QUERIES", 7)
+    monkeypatch.setattr("cmcr.connect.pairs.QUERIES", 7)
     assert QUERIES > 7
     parts = build_pairs(*sides(memories), tmp_path / "parts", 0.05)
     assert np.allclose(whole.pseudo_a, parts.pseudo_a, atol=1e-3)
@@ -128,7 +129,7 @@ def test_pairs_are_computed_once_and_anew_when_what_made_them_changed(memories, 
     folder = tmp_path / "pairs"
     build_pairs(*sides(memories), folder, 0.05)
     calls = []
-    monkeypatch.setattr("cmcr.pairing.recall", lambda q, blocks, tau: calls.append(tau) or q)
+    monkeypatch.setattr("cmcr.connect.pairs.recall", lambda q, blocks, tau: calls.append(tau) or q)
     build_pairs(*sides(memories), folder, 0.05)
     assert calls == []
     build_pairs(*sides(memories), folder, 0.02)

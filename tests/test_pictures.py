@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, features
 
-from cmcr.decode import common
-from cmcr.decode.common import decoding
+from cmcr.decode import common, decoding
+from cmcr.decode.images import LONGEST, cut_ends, read_image
 from cmcr.errors import ItemError
-from cmcr.media import LONGEST, cut_ends, read_image
 
 Y, X = np.mgrid[:24, :32]
 GREY = np.where((Y - 11) ** 2 + (X - 17) ** 2 < 64, 220, np.where(X < 8, 30 + Y * 4, 61)).astype(np.uint8)

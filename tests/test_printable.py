@@ -9,7 +9,8 @@ import pytest
 from cmcr import console
 from cmcr.cli import main
 from cmcr.printable import escaped, printable
-from cmcr.report import Answer, Card, Media, gallery, page
+from cmcr.report import Answer, Card, Media, gallery
+from cmcr.report.page import page
 
 HOSTILE = "a\x1b[2J\x07\x9b31mb\u202ec\u2067d\u200f\u061ce\udcfff\u2028g\u2029h\x7fi\x85j\r\nk\tl"
 UNFIT = {chr(code) for code in [*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, 0x2028, 0x2029]} | {

@@ -96,9 +96,9 @@ INTERRUPTED = "error: interrupted; what was written is whole, and the same comma
     [
         {"AT": "cmcr.cli"},
         {"AT": "typer"},
-        {"AT": "cmcr.manifest"},
-        {"AT": "cmcr.manifest", "MADE": "1"},
-        {"AT": "cmcr.manifest", "TIMES": "2"},
+        {"AT": "cmcr.memory.manifest"},
+        {"AT": "cmcr.memory.manifest", "MADE": "1"},
+        {"AT": "cmcr.memory.manifest", "TIMES": "2"},
     ],
     ids=["before", "while loading", "in a command", "made into an error", "twice"],
 )
@@ -112,14 +112,14 @@ def test_ctrl_c_that_is_ignored_stays_ignored(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     command = "trap '' INT; CMCR info none"
-    code, _, err = run(tmp_path, command, {"PYTHONPATH": path, "AT": "cmcr.manifest"})
+    code, _, err = run(tmp_path, command, {"PYTHONPATH": path, "AT": "cmcr.memory.manifest"})
     assert code == 1 and err.startswith("error: none: does not exist")
 
 
 def test_a_termination_ends_without_a_trace(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTING.replace("SIGINT", "SIGTERM"))
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    code, out, err = run(tmp_path, "exec CMCR info none", {"PYTHONPATH": path, "AT": "cmcr.manifest"})
+    code, out, err = run(tmp_path, "exec CMCR info none", {"PYTHONPATH": path, "AT": "cmcr.memory.manifest"})
     assert (code, out, err) == (-signal.SIGTERM, "", "")
 
 

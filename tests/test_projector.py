@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cmcr.errors import ArtifactError
-from cmcr.projector import Projector, ProjectorConfig, Route, initialise, turned
+from cmcr.space import Projector, ProjectorConfig, Route, initialise, turned
 
 
 def unit(rows, dim, seed=0):

@@ -10,11 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cmcr import proposals
 from cmcr.errors import InputError, ItemError, MissingExtraError
-from cmcr.inputs import Item
+from cmcr.evaluate.localization import proposals
+from cmcr.evaluate.localization.proposals import (
+    CROP_SIDE,
+    GRIDS,
+    crop,
+    grid,
+    iou,
+    open_proposals,
+    read_boxes,
+    selective_search,
+)
+from cmcr.items import Item
 from cmcr.modality import Modality
-from cmcr.proposals import CROP_SIDE, GRIDS, crop, grid, iou, open_proposals, read_boxes, selective_search
 
 
 def picture(name="a", path=None):

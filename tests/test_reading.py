@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from cmcr.config import ConnectConfig
+from cmcr.connect import ConnectConfig
 from cmcr.errors import ArtifactError, InputError
 from cmcr.modality import Modality
 from cmcr.reading import DamagedError, open_npy, parse_json, plainly, read_bytes, read_json, read_toml, reading

@@ -14,30 +14,28 @@ from browser import visit
 from PIL import Image
 from spaces import load_fake_encoder, make_memory, make_space
 
-from cmcr import report
-from cmcr import retrieve as retrieve_module
-from cmcr.inputs import Item
+from cmcr.ask import ask, retrieval_page
+from cmcr.ask import retrieve as retrieve_module
+from cmcr.ask.retrieve import retrieve
+from cmcr.items import Item
 from cmcr.modality import Modality
 from cmcr.report import (
-    AUDIO_RATE,
-    PAGE_BYTES,
-    TEXT_CHARACTERS,
-    THUMBNAIL,
     Answer,
     Card,
     Media,
     Previews,
     Section,
     beside,
+    draw_point_cloud,
     gallery,
     heat_map,
     line_chart,
-    page,
     results_table,
-    retrieval_page,
 )
-from cmcr.report_charts import colours, draw_point_cloud
-from cmcr.retrieve import ask, retrieve
+from cmcr.report import previews as shown_by
+from cmcr.report.charts import colours
+from cmcr.report.page import page
+from cmcr.report.previews import AUDIO_RATE, PAGE_BYTES, TEXT_CHARACTERS, THUMBNAIL
 
 TEXT, IMAGE, AUDIO, CLOUD = Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD
 EVIL = "<script>alert(1)</script>\"'&"
@@ -203,7 +201,7 @@ def test_a_line_chart_places_its_points_inside_and_leaves_out_what_is_not_finite
 
 @pytest.mark.parametrize("values", [[], [0.3], [2, 2, 2], [-1e-9, 1e-9], [0, 1e6], [0.31, 0.97]])
 def test_ticks_are_round_and_enclose_the_values(values):
-    from cmcr.report_charts import _ticks
+    from cmcr.report.charts import _ticks
 
     ticks = _ticks(np.array(values, float))
     assert 2 <= len(ticks) <= 12
@@ -298,7 +296,7 @@ def test_a_hit_inside_a_tar_is_shown_and_an_enormous_file_is_not_opened(tmp_path
         "4": ("../x.tar!a/3.png", None, b"4"),
     }
     memory = make_memory(tmp_path / "mem", "seer", {IMAGE: rows})
-    monkeypatch.setattr(report, "FILE_BYTES", len(png()))
+    monkeypatch.setattr(shown_by, "FILE_BYTES", len(png()))
     monkeypatch.chdir(tmp_path)
     shown = [Previews().of_row(memory, IMAGE, row) for row in memory.metadata(IMAGE)]
     assert [media.kind for media in shown] == ["image", "none", "none", "none"]

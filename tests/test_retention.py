@@ -12,17 +12,17 @@ from browser import visit
 from worlds import DIM_A, DIM_B, LATENT, rows, unit, write
 from worlds import space as spread
 
-from cmcr.benchmarks.retention import evaluate
-from cmcr.benchmarks.source_pairs import pair_of_memories
-from cmcr.benchmarks.subject import Subject
+from cmcr.ask import Subject
 from cmcr.cli import main
 from cmcr.demo import write_paired
 from cmcr.encoders.tiny import TinyEncoder
 from cmcr.errors import ArtifactError, InputError
+from cmcr.evaluate.retention.pairs import pair_of_memories
+from cmcr.evaluate.retention.retention import evaluate
 from cmcr.memory import Memory
 from cmcr.modality import Modality
-from cmcr.projector import Projector, ProjectorConfig
-from cmcr.space import ConnectedSpace, SpaceEncoder
+from cmcr.space import ConnectedSpace, Projector, ProjectorConfig
+from cmcr.space.space import SpaceEncoder
 from cmcr.tiny import world
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
@@ -362,10 +362,10 @@ def test_a_manifest_is_embedded_once_and_classified_by_prompts(tiny, tmp_path, m
 
 
 def test_prompts_are_projected_one_by_one_and_averaged_after(tiny, tmp_path):
-    """The zero-shot numbers are those of cmcr.zero_shot's project-first order."""
-    from cmcr.benchmarks.source_pairs import pairs_of_manifest
-    from cmcr.metrics import ranks
-    from cmcr.zero_shot import build_classifier, phrases
+    """The zero-shot numbers are those of cmcr.evaluate.zero_shot.classes's project-first order."""
+    from cmcr.evaluate.retention.pairs import pairs_of_manifest
+    from cmcr.evaluate.zero_shot.classes import build_classifier, phrases
+    from cmcr.numbers import ranks
 
     space = ConnectedSpace.from_pretrained(tiny / "space")
     mlp = ProjectorConfig("mlp", 64, 64, hidden=32)

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from spaces import FakeEncoder, load_fake_encoder, make_memory, make_space, texts, vector_of
 
-from cmcr import retrieve as module
+from cmcr.ask import ask, ask_many, make_index, open_index
+from cmcr.ask import retrieve as module
+from cmcr.ask.retrieve import retrieve
 from cmcr.errors import ArtifactError, InputError, UnknownEncoderError
 from cmcr.files import locked
-from cmcr.index import FaissIndex
-from cmcr.inputs import Item
-from cmcr.manifest import Row
-from cmcr.memory import Memory
+from cmcr.items import Item
+from cmcr.memory import Memory, Row
 from cmcr.modality import Modality
-from cmcr.retrieve import ask, ask_many, make_index, open_index, retrieve
+from cmcr.search.faiss import FaissIndex
 
 TEXT, IMAGE, AUDIO, CLOUD = Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD
 

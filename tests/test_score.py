@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from spaces import DIMS, FakeEncoder, make_memory, make_space, texts, vector_of
 
-from cmcr.benchmarks import subject as subject_module
-from cmcr.benchmarks.subject import Subject
+from cmcr.ask import Subject
+from cmcr.ask import subject as subject_module
+from cmcr.ask.score import score
 from cmcr.cli import main
 from cmcr.errors import ArtifactError, InputError, UnknownEncoderError
 from cmcr.modality import Modality
-from cmcr.score import score
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cmcr import significance
-from cmcr.significance import difference_interval, holm, mcnemar, permutation_test
+from cmcr.numbers import difference_interval, holm, mcnemar, permutation_test, significance
 
 
 def hits(wins, losses, both=0, neither=0):

@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from cmcr.decode import common, sounds
-from cmcr.decode.common import decoding
+from cmcr.decode import common, decoding, sounds
+from cmcr.decode.sounds import read_audio
 from cmcr.errors import ItemError
-from cmcr.media import read_audio
 
 RATE = 16_000
 RNG = np.random.default_rng(0)

@@ -10,8 +10,8 @@ from worlds import DIM_A, DIM_B, rows, space, write
 
 from cmcr import ConnectedSpace, Memory, Modality
 from cmcr.errors import ArtifactError, InputError
-from cmcr.projector import Projector, ProjectorConfig, Route
-from cmcr.space import SpaceEncoder
+from cmcr.space import Projector, ProjectorConfig, Route
+from cmcr.space.space import SpaceEncoder
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
 
@@ -76,7 +76,7 @@ def test_projection_does_not_depend_on_the_block(memory, monkeypatch):
     connected = made("route")
     x = np.random.default_rng(1).normal(size=(50, DIM_B))
     whole = connected.project(x, encoder="enc-b", modality=AUDIO)
-    monkeypatch.setattr("cmcr.space.BLOCK_FLOATS", 100)
+    monkeypatch.setattr("cmcr.space.space.BLOCK_FLOATS", 100)
     assert np.allclose(whole, connected.project(x, encoder="enc-b", modality=AUDIO), atol=1e-6)
 
 

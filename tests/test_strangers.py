@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from spaces import load_fake_encoder, make_memory, make_space
 
-import cmcr.retrieve as retrieve_module
+import cmcr.ask.retrieve as retrieve_module
 from cmcr import Memory, Modality
+from cmcr.ask import make_index
 from cmcr.cli import main
-from cmcr.memory_writer import MemoryWriter
-from cmcr.retrieve import make_index
+from cmcr.memory import MemoryWriter
 from cmcr.space import ConnectedSpace
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from spaces import FakeEncoder, make_space
 
-from cmcr.benchmarks import subject as module
-from cmcr.benchmarks.subject import Subject
+from cmcr.ask import Subject
+from cmcr.ask import subject as module
 from cmcr.errors import ArtifactError, InputError
-from cmcr.inputs import Inputs, text_item
+from cmcr.items import Inputs, text_item
 from cmcr.modality import Modality
 
 TEXT = Modality.TEXT

@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cmcr.datasets import read_clips, read_labelled, read_labels
 from cmcr.datasets.boxes import read_listing
-from cmcr.datasets.clips import AVE_COLUMNS, read_clips
-from cmcr.datasets.labelled import read_labelled, read_names
+from cmcr.datasets.clips import AVE_COLUMNS
+from cmcr.datasets.labelled import read_names
 from cmcr.datasets.pairs import read_pairs
 from cmcr.errors import InputError
-from cmcr.inputs import read_items
-from cmcr.labels import read_labels
+from cmcr.items import decode, lines_of, read_items, read_rows, read_table
 from cmcr.modality import Modality
-from cmcr.tables import decode, lines_of, read_rows, read_table
 
 IMAGE, TEXT = Modality.IMAGE, Modality.TEXT
 NO_ENDS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"

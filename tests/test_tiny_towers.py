@@ -15,7 +15,7 @@ from safetensors import safe_open
 from cmcr.encoders import load_encoder
 from cmcr.encoders.tiny import TinyEncoder
 from cmcr.errors import ArtifactError, InputError, ItemError
-from cmcr.inputs import Item
+from cmcr.items import Item
 from cmcr.modality import Modality
 from cmcr.tiny import prepare, train, world
 from cmcr.tiny.scene import HELD_OUT

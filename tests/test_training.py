@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from cmcr.config import ConnectConfig
+from cmcr.connect import ConnectConfig, new_projectors
+from cmcr.connect.batches import batch_size_for
+from cmcr.connect.methods.c_mcr import batch_loss
+from cmcr.connect.pairs import Pairs
+from cmcr.connect.train import fit
 from cmcr.errors import ArtifactError, InputError
-from cmcr.pairing import Pairs
-from cmcr.training import batch_loss, batch_size_for, fit, new_projectors
 
 CONFIG = ConnectConfig(epochs=3, batch_size=32, hidden=16, tau=0.1)
 

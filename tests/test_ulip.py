@@ -18,7 +18,7 @@ from cmcr.encoders.point_bert import GROUPS, group_points
 from cmcr.encoders.ulip import ImageTower, TextTower, UlipEncoder
 from cmcr.encoders.weights import fill
 from cmcr.errors import ArtifactError, InputError, ItemError, MissingExtraError
-from cmcr.inputs import Item
+from cmcr.items import Item
 from cmcr.modality import Modality
 
 CLOUD, IMAGE, TEXT = Modality.POINT_CLOUD, Modality.IMAGE, Modality.TEXT
@@ -415,7 +415,7 @@ def test_clouds_and_pictures_load_no_model_library(checkpoint):
         "import io, sys, numpy as np\n"
         "from PIL import Image\n"
         "from cmcr.encoders.ulip import UlipEncoder\n"
-        "from cmcr.inputs import Item\n"
+        "from cmcr.items.read import Item\n"
         f"encoder = UlipEncoder({str(checkpoint)!r})\n"
         "points, image = io.BytesIO(), io.BytesIO()\n"
         "np.save(points, np.random.default_rng(0).normal(size=(100, 3)))\n"

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmcr import unpickle
+from cmcr.decode import pickles as unpickle
 from cmcr.errors import ItemError
 
 PROTOCOLS = range(6)

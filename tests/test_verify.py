@@ -7,9 +7,9 @@ import torch
 from spaces import make_memory, make_space
 
 from cmcr import ConnectedSpace, Memory, Modality
+from cmcr.ask import make_index
 from cmcr.cli import main
 from cmcr.errors import ArtifactError
-from cmcr.retrieve import make_index
 from cmcr.verify import memory_problems, run_problems, space_problems
 
 IMAGE = Modality.IMAGE
@@ -146,7 +146,7 @@ def test_content_is_compared_before_it_is_searched_or_connected(memory, tmp_path
     capsys.readouterr()
     assert main(command) == 1
     assert "img_emb_0000.npy: its sha256 is not the manifest's" in capsys.readouterr().err
-    monkeypatch.setattr("cmcr.retrieve.CHECKED_BYTES", 10)
+    monkeypatch.setattr("cmcr.ask.retrieve.CHECKED_BYTES", 10)
     assert main(command) == 0
     assert "too large to be compared with its sha256" in capsys.readouterr().err
     texts = {str(n): ("x", str(n), str(n).encode()) for n in range(40)}

@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 
-from cmcr import media, video
-from cmcr.decode import common
-from cmcr.decode.common import decoding
+from cmcr import media
+from cmcr.decode import common, decoding
+from cmcr.decode import videos as video
 from cmcr.errors import ItemError
 
 FPS, SECONDS, RATE = 10, 6, 22_050

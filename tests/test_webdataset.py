@@ -6,11 +6,11 @@ import tarfile
 
 import pytest
 
-from cmcr import webdataset
 from cmcr.errors import InputError, ItemError
-from cmcr.inputs import read_items
+from cmcr.items import read_items
+from cmcr.items import tars as webdataset
+from cmcr.items.tars import index_tar
 from cmcr.modality import Modality
-from cmcr.webdataset import index_tar
 
 IMAGE, TEXT, AUDIO = Modality.IMAGE, Modality.TEXT, Modality.AUDIO
 

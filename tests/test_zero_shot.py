@@ -8,9 +8,7 @@ import pytest
 from spaces import make_space, vector_of
 
 from cmcr.errors import InputError, MissingExtraError
-from cmcr.metrics import top_k_accuracy
-from cmcr.modality import Modality
-from cmcr.zero_shot import (
+from cmcr.evaluate.zero_shot.classes import (
     ORDERS,
     build_classifier,
     class_labels,
@@ -19,6 +17,8 @@ from cmcr.zero_shot import (
     phrases,
     predict,
 )
+from cmcr.modality import Modality
+from cmcr.numbers.retrieval import top_k_accuracy
 
 NAMES, TEMPLATES = ["bell", "a {brace}", "siren"], ["a photo of a {}.", "{}", "the {} of {}"]
 CLASSES = ("bed", "night_stand", "tv_stand")

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cmcr.config import ConnectConfig
+from cmcr.connect import ConnectConfig, new_projectors
+from cmcr.connect.methods.c_mcr import batch_loss
+from cmcr.connect.pairs import Pairs, Rows
+from cmcr.connect.train import fit
 from cmcr.errors import ArtifactError
-from cmcr.pairing import Pairs, Rows
 from cmcr.ranks import ALONE, LostRankError, joined
-from cmcr.training import batch_loss, fit, new_projectors
 
 CONFIG = ConnectConfig(epochs=3, batch_size=32, hidden=16, tau=0.1)
 LOSSES = {
@@ -40,7 +41,7 @@ def pairs():
 
 def gradients(name, ranks, dtype):
     """Return loss, summed gradients and BatchNorm's statistics of one batch of 40, shared by the ranks."""
-    from cmcr.batch_norm import join_batch_norms
+    from cmcr.connect.batch_norm import join_batch_norms
 
     config = CONFIG.replace(**LOSSES[name])
     projectors = torch.nn.ModuleList(new_projectors(config, 8, 6))

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmcr.manifest import EncoderInfo, Row
-from cmcr.memory_writer import MemoryWriter
+from cmcr.memory import EncoderInfo, MemoryWriter, Row
 from cmcr.modality import Modality
 
 LATENT, DIM_A, DIM_B = 6, 24, 16

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from cmcr import console, process
-from cmcr.cli import connect, demo, embed, encoders, evaluate, heads, map, retrieve, score
+from cmcr.cli import connect, demo, embed, encoders, evaluate, heads, info, map, retrieve, score
 from cmcr.errors import CmcrError, InputError
 from cmcr.printable import printable
 from cmcr.reading import why
@@ -74,7 +74,7 @@ def _root(
 # Each command is a plain function in its own module; they import their libraries when they run.
 app.command("encoders")(encoders.encoders)
 app.command("embed")(embed.embed)
-app.command("info")(embed.info)
+app.command("info")(info.info)
 app.command("connect")(connect.connect)
 app.command("import-heads")(heads.import_heads)
 app.command("retrieve")(retrieve.retrieve)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cmcr import console
-from cmcr.config import ConnectConfig
+from cmcr.connect import ConnectConfig
 from cmcr.modality import Modality
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from cmcr.cli.results import folder_name, present
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cmcr.benchmarks import Result
-    from cmcr.benchmarks.localization import Located
     from cmcr.datasets.clips import Clips
-    from cmcr.proposals import Proposals
+    from cmcr.evaluate.localization.locate import Located
+    from cmcr.evaluate.localization.proposals import Proposals
+    from cmcr.evaluate.result import Result
 
 _Data = Annotated[
     Path, typer.Option(help="VGG-SS or Flickr-SoundNet: the folder of annotations and media.", show_default=False)
@@ -92,7 +92,7 @@ def localization(
     Boxes are proposed without listening; the one whose crop is nearest to the sound is the answer. Beside it stand the
     best proposal there was, the middle and the whole of the picture, and a proposal chosen at random.
     """
-    from cmcr.benchmarks.localization import Choices, evaluate
+    from cmcr.evaluate.localization.locate import Choices, evaluate
 
     chosen = Choices(_opened(proposals, limit, memories or out), shape, "best", image_encoder, audio_encoder)
     clips = _read(data, layout, split, None, out)
@@ -101,7 +101,7 @@ def localization(
         done = evaluate(opened, clips, chosen, folder=_memories(memories, out, data), progress=progress)
     page = None
     if html:
-        from cmcr.pages.localization import localization_page
+        from cmcr.evaluate.localization.page import localization_page
 
         page = localization_page(done, subject, shape)
     _show(done.result, done.located, out, page, as_json, strict)
@@ -145,8 +145,8 @@ def counterfactual(
     To the ordinary test pairs come as many in which nothing in the picture sounds (SLAVC's Extended VGG-SS and Extended
     Flickr); each pair gets an answer as in localization, and a confidence.
     """
-    from cmcr.benchmarks.counterfactual import evaluate
-    from cmcr.benchmarks.localization import Choices
+    from cmcr.evaluate.localization.counterfactual import evaluate
+    from cmcr.evaluate.localization.locate import Choices
 
     chosen = Choices(_opened(proposals, limit, memories or out), shape, confidence, image_encoder, audio_encoder)
     clips = _read(data, layout, split, listing or _found_list(data), out)
@@ -155,7 +155,7 @@ def counterfactual(
         done = evaluate(opened, clips, chosen, folder=_memories(memories, out, data), progress=progress)
     page = None
     if html:
-        from cmcr.pages.localization import counterfactual_page
+        from cmcr.evaluate.localization.page import counterfactual_page
 
         page = counterfactual_page(done, subject, shape)
     _show(done.result, done.located, out, page, as_json, strict)
@@ -163,13 +163,13 @@ def counterfactual(
 
 
 def _opened(choice: str, limit: int, folder: Path) -> Proposals:
-    from cmcr.proposals import open_proposals
+    from cmcr.evaluate.localization.proposals import open_proposals
 
     return open_proposals(choice, limit, keep=folder / "proposals")
 
 
 def _read(data: Path, layout: str | None, split: str, listing: Path | None, out: Path) -> Clips:
-    from cmcr.datasets.clips import read_clips
+    from cmcr.datasets import read_clips
 
     with console.progress("reading clips") as progress:
         unpack = out / "unpacked" / folder_name(data)
@@ -197,7 +197,7 @@ def _memories(given: Path | None, out: Path, data: Path) -> Path:
 
 
 def _show(result: Result, located: Sequence[Located], out: Path, page: str | None, as_json: bool, strict: bool) -> None:
-    from cmcr.benchmarks.localization import records
+    from cmcr.evaluate.localization.locate import records
     from cmcr.files import write_text
 
     lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records(located)]

@@ -14,7 +14,7 @@ from cmcr.errors import nearest
 from cmcr.modality import Modality
 
 if TYPE_CHECKING:
-    from cmcr.benchmarks.compare import Comparison
+    from cmcr.evaluate.compare.results import Comparison
 
 
 def retention(
@@ -61,12 +61,12 @@ def retention(
     sides = [_two(each) for each in pairs or ()]
     if (template or label_field) and labels is None:
         raise typer.BadParameter("needs --labels", param_hint="--template" if template else "--label-field")
-    from cmcr.benchmarks.retention import evaluate
-    from cmcr.benchmarks.source_pairs import pair_of_memories, pairs_of_manifest
     from cmcr.cli.results import present
-    from cmcr.labels import read_labels
+    from cmcr.datasets import read_labels
+    from cmcr.evaluate.retention.page import retention_page
+    from cmcr.evaluate.retention.pairs import pair_of_memories, pairs_of_manifest
+    from cmcr.evaluate.retention.retention import evaluate
     from cmcr.memory import Memory
-    from cmcr.pages.retention import retention_page
 
     known = None if labels is None else read_labels(labels, label_field)
     opened = open_subject(subject, device, weights, precision)
@@ -114,11 +114,11 @@ def compare(
     """
     if (a is None) != (b is None):
         raise typer.BadParameter("--a and --b go together", param_hint="--a" if a is None else "--b")
-    from cmcr.benchmarks.compare import compare_results, split_name
-    from cmcr.benchmarks.compare_spaces import compare_spaces
+    from cmcr.evaluate.compare.page import compare_page
+    from cmcr.evaluate.compare.results import compare_results, split_name
+    from cmcr.evaluate.compare.spaces import compare_spaces
     from cmcr.files import write_json, write_text
     from cmcr.memory import Memory
-    from cmcr.pages.compare import compare_page
 
     if a is None or b is None:
         found = compare_results(given, by)

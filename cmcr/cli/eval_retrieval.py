@@ -27,9 +27,9 @@ from cmcr.errors import InputError, nearest
 from cmcr.modality import Modality
 
 if TYPE_CHECKING:
-    from cmcr.benchmarks.clip_retrieval import Pair
-    from cmcr.benchmarks.paired_retrieval import Paired
-    from cmcr.benchmarks.subject import Subject
+    from cmcr.ask import Subject
+    from cmcr.evaluate.retrieval.clips import Pair
+    from cmcr.evaluate.retrieval.pairs import Paired
 
 _MEMORIES = "Two memories"
 _DATA = "A data set"
@@ -148,7 +148,7 @@ def _pair(text: str | None) -> Pair | None:
 
 
 def _of_memories(subject: Subject, a: tuple[Path, Modality], b: tuple[Path, Modality]) -> tuple[Paired, str]:
-    from cmcr.benchmarks.paired_retrieval import evaluate_memories
+    from cmcr.evaluate.retrieval.pairs import evaluate_memories
     from cmcr.memory import Memory
 
     return evaluate_memories(subject, Memory.open(a[0]), a[1], Memory.open(b[0]), b[1]), subject.method
@@ -165,10 +165,10 @@ def _side(value: str, option: str) -> tuple[Path, Modality]:
 def _of_data(
     subject: str, data: Path, out: Path, options: dict[str, Any], reading: dict[str, Any], asking: dict[str, Any]
 ) -> tuple[Paired, str]:
-    from cmcr.benchmarks.clip_retrieval import evaluate
-    from cmcr.benchmarks.subject import Subject
-    from cmcr.datasets.clips import read_clips
+    from cmcr.ask import Subject
+    from cmcr.datasets import read_clips
     from cmcr.devices import choose_device
+    from cmcr.evaluate.retrieval.clips import evaluate
 
     own = folder_name(data)
     with console.progress("reading clips") as progress:
@@ -197,7 +197,7 @@ def _present(
         paired.result.save(out)
         out = None
     if html:
-        from cmcr.pages.retrieval import paired_page
+        from cmcr.evaluate.retrieval.page import paired_page
 
         out = out or _OUT
         previews = previews_in(roots)

@@ -12,8 +12,8 @@ from cmcr.cli.options import PROTOCOL, AsJson, Device, PrecisionName, Strict, Su
 from cmcr.cli.results import present
 
 if TYPE_CHECKING:
-    from cmcr.benchmarks.zero_shot_classification import Classification, Outcome
-    from cmcr.zero_shot import Order, Templates
+    from cmcr.evaluate.zero_shot.classes import Order, Templates
+    from cmcr.evaluate.zero_shot.classify import Classification, Outcome
 
 _DATA = "The data set"
 
@@ -101,8 +101,8 @@ def modelnet40(
 
     Reads modelnet40_normal_resampled, Princeton's .off folders, ULIP's .dat cache, h5 files or a manifest.
     """
-    from cmcr.benchmarks.modelnet40 import NAME, evaluate
-    from cmcr.zero_shot import load_templates
+    from cmcr.evaluate.zero_shot.classes import load_templates
+    from cmcr.evaluate.zero_shot.modelnet40 import NAME, evaluate
 
     phrases = load_templates(templates, NAME, template_set)
     opened = open_subject(subject, device, weights, precision)
@@ -170,11 +170,11 @@ def zero_shot(
 
     The layouts of cmcr eval modelnet40 are read too, ModelNet10 among them.
     """
-    from cmcr.benchmarks.modelnet40 import prepared, with_own_sampling
-    from cmcr.benchmarks.zero_shot_classification import evaluate
-    from cmcr.datasets.labelled import read_labelled
+    from cmcr.datasets import read_labelled
+    from cmcr.evaluate.zero_shot.classes import class_labels
+    from cmcr.evaluate.zero_shot.classify import evaluate
+    from cmcr.evaluate.zero_shot.modelnet40 import prepared, with_own_sampling
     from cmcr.modality import Modality
-    from cmcr.zero_shot import class_labels
 
     opened = open_subject(subject, device, weights, precision)
     read = read_labelled(
@@ -211,13 +211,13 @@ def zero_shot(
 
 
 def _templates(source: str, data: str, key: str | None) -> Templates:
-    from cmcr.zero_shot import load_templates
+    from cmcr.evaluate.zero_shot.classes import load_templates
 
     return load_templates(source, data, key)
 
 
 def _orders(order: str) -> tuple[Order, ...]:
-    from cmcr.zero_shot import ORDERS
+    from cmcr.evaluate.zero_shot.classes import ORDERS
 
     return ORDERS if order == "both" else tuple(each for each in ORDERS if each == order)
 
@@ -226,7 +226,7 @@ def _show(outcome: Outcome, title: str, out: Path, per_class: bool, html: bool, 
     result = outcome.result
     page = None
     if html:
-        from cmcr.pages.classification import classification_page
+        from cmcr.evaluate.zero_shot.page import classification_page
 
         page = classification_page(outcome, title)
     for row, folds in result.folds.items():

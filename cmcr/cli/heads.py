@@ -34,7 +34,7 @@ def import_heads(
     """Import the official C-MCR heads as a connected space."""
     if (out / "config.json").exists() and not overwrite:
         raise ArtifactError(f"{out} holds a space; choose another folder, or --overwrite")
-    from cmcr.heads import import_heads as read
+    from cmcr.space import import_heads as read
 
     given = {"clip": clip, "clap": clap, "ulip": ulip}
     space, notes = read(file, sides={side: name for side, name in given.items() if name}, weights=weights or ())

@@ -42,10 +42,10 @@ def map_memory(
         raise typer.BadParameter("--by label and --labels go together", param_hint="--labels")
     if label_field and labels is None:
         raise typer.BadParameter("needs --labels", param_hint="--label-field")
+    from cmcr.datasets import read_labels
+    from cmcr.evaluate.map.page import draw_points, lay_out, map_page
     from cmcr.files import write_text
-    from cmcr.labels import read_labels
     from cmcr.memory import Memory
-    from cmcr.pages.map import draw_points, lay_out, map_page
     from cmcr.space import ConnectedSpace
 
     opened = [(Memory.open(path), modality) for path, modality in map(_part, memories)]

@@ -11,7 +11,7 @@ import typer
 from cmcr import console
 
 if TYPE_CHECKING:
-    from cmcr.benchmarks.subject import Subject
+    from cmcr.ask import Subject
     from cmcr.report import Previews
 
 PROTOCOL, WORK = "What the protocol leaves open", "How the work is done"
@@ -43,7 +43,7 @@ MediaRoot = Annotated[
 
 def previews_in(roots: Sequence[Path]) -> Previews:
     """Return what makes the pictures and sounds of a page, of files in these folders and the working directory."""
-    from cmcr.media_roots import MediaRoots
+    from cmcr.memory import MediaRoots
     from cmcr.report import Previews
 
     return Previews(roots=MediaRoots(roots))
@@ -62,7 +62,7 @@ def open_subject(
     name: str, device: str, weights: list[Path] | None, precision: Literal["fp32", "bf16", "fp16"]
 ) -> Subject:
     """Open what is evaluated, a space or a bare encoder, with the options above."""
-    from cmcr.benchmarks.subject import Subject
+    from cmcr.ask import Subject
     from cmcr.devices import choose_device
 
     return Subject.open(name, device=choose_device(device), weights=weights or (), precision=precision)

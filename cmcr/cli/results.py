@@ -12,7 +12,7 @@ import typer
 from cmcr import console
 
 if TYPE_CHECKING:
-    from cmcr.benchmarks import Result
+    from cmcr.evaluate.result import Result
 
 
 def present(result: Result, *, title: str, as_json: bool, strict: bool, out: Path | None, page: str | None) -> None:

@@ -16,8 +16,8 @@ from cmcr.errors import InputError
 from cmcr.modality import Modality
 
 if TYPE_CHECKING:
+    from cmcr.ask import Hit, Query
     from cmcr.memory import Memory
-    from cmcr.retrieve import Hit, Query
     from cmcr.space import ConnectedSpace
 
 _SPACE = typer.Argument(help="A space folder made by cmcr connect.", show_default=False)
@@ -62,10 +62,10 @@ def retrieve(
     """Find the rows of a memory nearest to a query of any modality of the space."""
     if (query is None) == (queries is None):
         raise typer.BadParameter("expected a QUERY or --queries FILE, and not both", param_hint="QUERY")
+    from cmcr.ask import CHECKED_BYTES, ask, ask_many, open_index
+    from cmcr.ask.retrieve import retrieve as find
     from cmcr.devices import choose_device
     from cmcr.memory import Memory
-    from cmcr.retrieve import CHECKED_BYTES, ask, ask_many, open_index
-    from cmcr.retrieve import retrieve as find
     from cmcr.space import ConnectedSpace
 
     opened, memory = ConnectedSpace.from_pretrained(space), Memory.open(gallery)
@@ -150,8 +150,8 @@ def _write_page(
     facts: dict[str, Any],
     roots: Sequence[Path],
 ) -> None:
+    from cmcr.ask import retrieval_page
     from cmcr.files import write_text
-    from cmcr.report import retrieval_page
 
     previews = previews_in(roots)
     write_text(path, retrieval_page(queries, hits, memory, modality, facts, previews))
@@ -173,8 +173,8 @@ def index(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Build a FAISS index of a memory as it lies in a space, kept beside the memory."""
+    from cmcr.ask import make_index
     from cmcr.memory import Memory
-    from cmcr.retrieve import make_index
     from cmcr.space import ConnectedSpace
 
     opened = Memory.open(memory)
@@ -211,7 +211,7 @@ def export(
             + ("a memory's vectors: name the memory" if of_vectors else "projectors: name no memory"),
             param_hint="MEMORY",
         )
-    from cmcr.export import export_projectors, export_vectors
+    from cmcr.ask import export_projectors, export_vectors
     from cmcr.memory import Memory
     from cmcr.space import ConnectedSpace
 

@@ -46,7 +46,7 @@ def score(
         raise typer.BadParameter("one item alone; expected A B, or A... --with B", param_hint="A...")
     if not temperature > 0:
         raise typer.BadParameter(f"{temperature}; expected a number above 0", param_hint="--temperature")
-    from cmcr.score import score as scored
+    from cmcr.ask.score import score as scored
 
     subject = open_subject(space, device, weights, precision)
     found = scored(subject, rows, columns, temperature=temperature, encoder=encoder, up=up)

@@ -1,1 +1,29 @@
-"""Readers of data-set layouts: items, labels, pairs and boxes, and what is wrong with the rest. No model code."""
+"""Layouts of data sets: items, labels and boxes as their users have them."""
+
+from typing import TYPE_CHECKING
+
+from cmcr.lazy import lazily
+
+if TYPE_CHECKING:
+    from cmcr.datasets.clips import read_clips
+    from cmcr.datasets.labelled import Labelled, read_labelled
+    from cmcr.datasets.labels import read_labels
+    from cmcr.datasets.modelnet import MODELNET40
+
+__all__ = [
+    "MODELNET40",
+    "Labelled",
+    "read_clips",
+    "read_labelled",
+    "read_labels",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "clips": ("read_clips",),
+        "labelled": ("Labelled", "read_labelled"),
+        "labels": ("read_labels",),
+        "modelnet": ("MODELNET40",),
+    },
+)

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from cmcr.cells import Nothing, text_of
 from cmcr.errors import InputError, ItemError
+from cmcr.items import Nothing, read_rows, read_text, text_of
 from cmcr.reading import parse_json
-from cmcr.tables import read_rows, read_text
 
 OVERHANG = 0.1
 """A corner this far outside the picture is moved to its edge, as SLAVC does; further out it is no corner of it."""

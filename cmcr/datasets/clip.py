@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cmcr.datasets.boxes import Box
-from cmcr.inputs import Item
+from cmcr.items import Item
 from cmcr.modality import Modality
 
 

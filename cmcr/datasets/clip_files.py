@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
-from cmcr import video
 from cmcr.datasets.clip import Clip
+from cmcr.decode import videos as video
 from cmcr.errors import InputError, ItemError
 from cmcr.hooks import Progress, silent
-from cmcr.ids import joining_form
-from cmcr.inputs import Item
+from cmcr.items import Item, joining_form
 from cmcr.modality import Modality
 
 

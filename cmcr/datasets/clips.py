@@ -14,7 +14,7 @@ from cmcr.datasets.clip_files import FrameChoice, Listed, Media, filled
 from cmcr.datasets.pairs import read_pairs
 from cmcr.errors import InputError
 from cmcr.hooks import Progress, silent
-from cmcr.tables import TABLES, lines_of, read_text
+from cmcr.items import TABLES, lines_of, read_text
 
 __all__ = ["LAYOUTS", "Clip", "Clips", "FrameChoice", "read_clips"]
 

@@ -7,12 +7,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cmcr.cells import Nothing
 from cmcr.errors import InputError, nearest
-from cmcr.ids import readable
-from cmcr.inputs import Inputs, Item, Up, read_items
+from cmcr.items import (
+    TABLES,
+    Inputs,
+    Item,
+    Nothing,
+    Record,
+    Up,
+    is_file,
+    lines_of,
+    read_items,
+    read_table,
+    read_text,
+    readable,
+)
 from cmcr.modality import Modality, of_suffix
-from cmcr.tables import TABLES, Record, is_file, lines_of, read_table, read_text
 
 KINDS = (Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD)
 """What is classified; text is what it is classified by."""

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from cmcr import unpickle
 from cmcr.datasets.labelled import Asked, Labelled, collect, found_in, read_names, subfolders
+from cmcr.decode import pickles as unpickle
 from cmcr.errors import InputError, ItemError, MissingExtraError
 from cmcr.files import write_atomic, write_json
-from cmcr.inputs import Item, read_items
+from cmcr.items import Item, lines_of, read_items, read_text
 from cmcr.modality import Modality
 from cmcr.reading import plainly, read_json, reading
-from cmcr.tables import lines_of, read_text
 
 MODELNET40 = frozenset(
     """

@@ -8,12 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from cmcr.cells import Nothing, text_of
 from cmcr.datasets.clip import Clip, Clips
 from cmcr.errors import InputError
-from cmcr.inputs import Item, text_item
+from cmcr.items import Item, Nothing, Record, read_table, text_item, text_of
 from cmcr.modality import Modality, of_suffix
-from cmcr.tables import Record, read_table
 
 COLUMNS: dict[str, Modality] = {
     "image": Modality.IMAGE, "image_path": Modality.IMAGE,

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cmcr.errors import ItemError
-from cmcr.inputs import Item, Up
+from cmcr.items import Item, Up
 from cmcr.modality import Modality
 
 

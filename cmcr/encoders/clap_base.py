@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cmcr.decode.sounds import read_audio
 from cmcr.devices import Precision, inference
 from cmcr.encoders import clap_audio, clap_text
 from cmcr.encoders.base import text_of
 from cmcr.errors import ArtifactError
-from cmcr.inputs import Item
-from cmcr.media import read_audio
+from cmcr.items import Item
 from cmcr.modality import Modality
 
 PREPROCESSING = f"{clap_audio.RULES}; {clap_text.RULES}"

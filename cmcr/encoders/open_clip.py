@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from cmcr.decode.images import LONGEST, read_image
 from cmcr.devices import Precision, inference
 from cmcr.encoders.base import text_of
 from cmcr.encoders.hub import patient_hub
 from cmcr.encoders.weights import SUFFIXES, find_weights, fingerprint, look_for, weights_folder
 from cmcr.errors import ArtifactError, CmcrError, InputError, MissingExtraError, nearest
-from cmcr.inputs import Item
-from cmcr.media import LONGEST, read_image
+from cmcr.items import Item
 from cmcr.modality import Modality
 
 PREPROCESSING = "open_clip 1"

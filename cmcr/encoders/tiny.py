@@ -12,13 +12,15 @@ import torch
 from safetensors import safe_open
 from torch.nn import functional
 
+from cmcr.decode.images import read_image
+from cmcr.decode.sounds import read_audio
 from cmcr.devices import Precision, inference
 from cmcr.encoders.base import text_of, upright
 from cmcr.errors import ArtifactError, ItemError
-from cmcr.inputs import Item
-from cmcr.media import read_audio, read_image, read_point_cloud
+from cmcr.items import Item
 from cmcr.modality import Modality
 from cmcr.reading import parse_json, reading
+from cmcr.shapes.clouds import read_point_cloud
 from cmcr.tiny import prepare
 from cmcr.tiny.sounds import SAMPLE_RATE, SECONDS
 from cmcr.tiny.towers import SPECS, TOKENS, TinySpace, weights_path

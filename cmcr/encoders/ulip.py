@@ -18,15 +18,16 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cmcr.decode.images import cut_ends, read_image
 from cmcr.devices import Precision, inference
 from cmcr.encoders.base import text_of, upright
 from cmcr.encoders.bpe import bpe_tokenizer
 from cmcr.encoders.point_bert import GROUP_SIZE, Block, PointBert, Sizes, attend, block_count, group_points, shape_of
 from cmcr.encoders.weights import fill, find_weights, fingerprint, read_state
 from cmcr.errors import ArtifactError, ItemError
-from cmcr.inputs import Item, Up
-from cmcr.media import cut_ends, read_image, read_point_cloud
+from cmcr.items import Item, Up
 from cmcr.modality import Modality
+from cmcr.shapes.clouds import read_point_cloud
 
 PREPROCESSING = (
     "ulip 1; cloud: xyz, y up, 8192 drawn with default_rng(0), minus mean, by largest norm, 512 farthest points from"

@@ -21,8 +21,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from cmcr.files import write_atomic
-from cmcr.losses import info_nce
 from cmcr.modality import Modality
+from cmcr.numbers import info_nce
 from cmcr.tiny import prepare
 from cmcr.tiny.captions import picture_caption, sound_caption
 from cmcr.tiny.pictures import draw

@@ -1,0 +1,38 @@
+"""Ask a space: which encoder can embed a query, what is near it, how alike things are, and vectors for other tools."""
+
+from typing import TYPE_CHECKING
+
+from cmcr.lazy import lazily
+
+if TYPE_CHECKING:
+    from cmcr.ask.export import export_projectors, export_vectors
+    from cmcr.ask.page import retrieval_page, show_hit, show_query
+    from cmcr.ask.retrieve import CHECKED_BYTES, Hit, Query, ask, ask_many, make_index, open_index
+    from cmcr.ask.subject import Embedded, Subject
+
+__all__ = [
+    "CHECKED_BYTES",
+    "Embedded",
+    "Hit",
+    "Query",
+    "Subject",
+    "ask",
+    "ask_many",
+    "export_projectors",
+    "export_vectors",
+    "make_index",
+    "open_index",
+    "retrieval_page",
+    "show_hit",
+    "show_query",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "export": ("export_projectors", "export_vectors"),
+        "page": ("retrieval_page", "show_hit", "show_query"),
+        "retrieve": ("CHECKED_BYTES", "Hit", "Query", "ask", "ask_many", "make_index", "open_index"),
+        "subject": ("Embedded", "Subject"),
+    },
+)

@@ -1,0 +1,175 @@
+"""Take vectors and projectors elsewhere: .npy, parquet, FAISS, torch.export, ONNX. Every file is whole or absent."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cmcr.errors import ArtifactError, InputError, MissingExtraError
+from cmcr.files import atomic, write_atomic
+from cmcr.memory import Memory
+from cmcr.modality import Modality
+from cmcr.search import build_index
+from cmcr.space import ConnectedSpace
+
+
+def export_vectors(space: ConnectedSpace, memory: Memory, modality: Modality, folder: Path, kind: str) -> list[Path]:
+    """Write a memory's modality as it lies in the space, a block of rows at a time.
+
+    Args:
+        space: The space.
+        memory: Of one of its encoders.
+        modality: Of the memory.
+        folder: Where to; made when missing.
+        kind: ``npy`` (float32 and, beside it, the ids one a line), ``parquet`` (id, vector, source, text) or ``faiss``
+            (an exact index and the ids).
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: unknown kind, or a modality the memory lacks.
+        ArtifactError: the memory belongs to another encoder than the space.
+        MissingExtraError: parquet without pyarrow.
+    """
+    if kind not in VECTOR_KINDS:
+        raise InputError(f"export of vectors as {kind!r}: expected one of {', '.join(VECTOR_KINDS)}")
+    path = folder / f"{modality.value}.{kind}"
+    VECTOR_KINDS[kind](space, memory, modality, path)
+    return [path] if kind == "parquet" else [path, _write_ids(memory, modality, folder)]
+
+
+def _write_ids(memory: Memory, modality: Modality, folder: Path) -> Path:
+    ids, path = memory.ids(modality), folder / f"{modality.value}_ids.txt"
+    broken = next((name for name in ids if "\n" in name or "\r" in name), None)
+    if broken is not None:
+        raise ArtifactError(f"id {broken!r} holds a line break, so ids cannot stand one a line; export as parquet")
+    write_atomic(path, "".join(f"{name}\n" for name in ids).encode())
+    return path
+
+
+def _npy(space: ConnectedSpace, memory: Memory, modality: Modality, path: Path) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": (memory.rows(modality), space.dim)}
+    with atomic(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in space.project_blocks(memory, modality=modality):
+            file.write(block.astype("<f4").tobytes())
+
+
+def _parquet(space: ConnectedSpace, memory: Memory, modality: Modality, path: Path) -> None:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "parquet", "export as parquet") from error
+    fields = {
+        "id": pa.string(),
+        "vector": pa.list_(pa.float32(), space.dim),
+        "source": pa.string(),
+        "text": pa.string(),
+    }
+    schema = pa.schema(list(fields.items()), metadata={"cmcr_space": space.fingerprint})
+    metadata = memory.metadata(modality)
+    with atomic(path) as file, parquet.ParquetWriter(file, schema) as writer:
+        for block in space.project_blocks(memory, modality=modality):
+            rows = [next(metadata) for _ in range(len(block))]
+            vectors = pa.FixedSizeListArray.from_arrays(pa.array(block.ravel(), pa.float32()), space.dim)
+            texts = ([row.id for row in rows], vectors, [row.source for row in rows], [row.text for row in rows])
+            writer.write_table(pa.table(list(texts), schema=schema))
+
+
+def _faiss(space: ConnectedSpace, memory: Memory, modality: Modality, path: Path) -> None:
+    build_index("flat", lambda: space.project_blocks(memory, modality=modality)).write(path)
+
+
+VECTOR_KINDS: dict[str, Callable[[ConnectedSpace, Memory, Modality, Path], None]] = {
+    "npy": _npy,
+    "parquet": _parquet,
+    "faiss": _faiss,
+}
+
+
+def export_projectors(space: ConnectedSpace, folder: Path, kind: str) -> list[Path]:
+    """Write the projector of every encoder and modality: raw unit vectors (N, D) in, (N, dim) unit vectors out, any N.
+
+    Args:
+        space: The space.
+        folder: Where to; made when missing.
+        kind: ``torch`` (``torch.export``, read by ``torch.export.load(path).module()``) or ``onnx``.
+
+    Raises:
+        InputError: unknown kind.
+        MissingExtraError: onnx without onnx and onnxscript.
+    """
+    if kind not in PROJECTOR_KINDS:
+        raise InputError(f"export of projectors as {kind!r}: expected one of {', '.join(PROJECTOR_KINDS)}")
+    suffix, serialise = PROJECTOR_KINDS[kind]
+    written = []
+    for name, encoder in space.encoders.items():
+        centered, done = space.projectors[name].config.centered, dict[str, bytes]()
+        for modality in encoder.modalities:
+            # Modalities differ in their centres only; without centres one export serves them all.
+            key = modality.value if modality in centered else ""
+            if key not in done:
+                done[key] = serialise(space.projector(name, modality).eval(), encoder.dim)
+            path = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{modality.value}{suffix}"
+            write_atomic(path, done[key])
+            written.append(path)
+    return written
+
+
+def _example(dim: int) -> tuple[tuple[torch.Tensor], Any]:
+    # Three rows: a batch of one or two would be taken for a constant.
+    return (torch.nn.functional.normalize(torch.ones(3, dim)),), ({0: torch.export.Dim("rows", min=1)},)
+
+
+def _torch(module: torch.nn.Module, dim: int) -> bytes:
+    arguments, dynamic = _example(dim)
+    buffer = io.BytesIO()
+    torch.export.save(torch.export.export(module, arguments, dynamic_shapes=dynamic), buffer)
+    return buffer.getvalue()
+
+
+def _onnx(module: torch.nn.Module, dim: int) -> bytes:
+    arguments, dynamic = _example(dim)
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # type: ignore[import-untyped, unused-ignore] # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("onnx and onnxscript", "onnx", "export as ONNX") from error
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    with warnings.catch_warnings():
+        # torch's exporter warns of its own deprecated calls and of libraries that are not there; neither can be helped.
+        warnings.filterwarnings("ignore", module=r"(torch|onnxscript|onnx_ir|copyreg)(\..*)?")
+        logger.setLevel(logging.ERROR)
+        try:
+            program = torch.onnx.export(
+                module,
+                arguments,
+                dynamo=True,
+                dynamic_shapes=dynamic,
+                verbose=False,
+                input_names=["vectors"],
+                output_names=["projected"],
+            )
+        finally:
+            logger.setLevel(level)
+    if program is None:
+        raise ArtifactError("torch.onnx returned no program for this projector; export as torch instead")
+    data: bytes = program.model_proto.SerializeToString()
+    return data
+
+
+PROJECTOR_KINDS: dict[str, tuple[str, Callable[[torch.nn.Module, int], bytes]]] = {
+    "torch": (".pt2", _torch),
+    "onnx": (".onnx", _onnx),
+}

@@ -1,0 +1,59 @@
+"""The page of ``cmcr retrieve --html``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cmcr.ask.retrieve import Hit, Query
+from cmcr.items import Item
+from cmcr.memory import Memory
+from cmcr.memory.memory import Row
+from cmcr.modality import Modality
+from cmcr.report import (
+    Answer,
+    Card,
+    Media,
+    Previews,
+    Section,
+    gallery,
+    readable_name,
+    shortened,
+)
+from cmcr.report.page import page
+
+
+def retrieval_page(
+    queries: Sequence[Query],
+    hits: Sequence[Sequence[Hit]],
+    memory: Memory,
+    modality: Modality,
+    facts: Mapping[str, object] | None = None,
+    previews: Previews | None = None,
+) -> str:
+    """Return the page of ``cmcr retrieve --html``: every query and what was found for it in ``memory``."""
+    previews = previews or Previews()
+    answers = []
+    for query, found in zip(queries, hits, strict=True):
+        cards = [
+            Card(hit.id, show_hit(previews, memory, modality, hit), rank=hit.rank, score=hit.score) for hit in found
+        ]
+        heading = f"{readable_name(query.modality)} → {readable_name(modality)}"
+        answers.append(Answer(Card(query.name, show_query(previews, query)), cards, heading))
+    title = (
+        f"{len(queries)} queries"
+        if len(queries) != 1
+        else f"Nearest {readable_name(modality)} to “{shortened(queries[0].name)}”"
+    )
+    return page(title, [Section("", body=gallery(answers))], facts=facts)
+
+
+def show_query(previews: Previews, query: Query) -> Media:
+    """Return what a query was made from."""
+    if isinstance(query.source, Item):
+        return previews.of_item(query.source)
+    return previews.of_row(query.memory, query.modality, query.source) if query.memory else Media("none")
+
+
+def show_hit(previews: Previews, memory: Memory, modality: Modality, hit: Hit) -> Media:
+    """Return what a hit in ``memory`` shows."""
+    return previews.of_row(memory, modality, Row(hit.id, hit.source, None, hit.text))

@@ -1,0 +1,280 @@
+"""Ask a connected space: a text, a file or a row of a memory in, the nearest rows of a memory out."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cmcr.ask.row_names import NamedRow, find_row
+from cmcr.decode import decoding
+from cmcr.encoders import load_encoder
+from cmcr.encoders.base import Encoder
+from cmcr.errors import ArtifactError, InputError, ItemError, UnknownEncoderError
+from cmcr.files import locked, refuse_linked_folders, remove_left_behind
+from cmcr.items import Inputs, Item, Up, item_from_query, read_items, turned
+from cmcr.memory import Memory
+from cmcr.memory.memory import Row
+from cmcr.modality import Modality
+from cmcr.search import Blocks, ExactIndex, Index, IndexInfo, build_index, index_path, load_index, save_index
+from cmcr.space import ConnectedSpace
+from cmcr.space.space import SpaceEncoder
+
+BATCH = 64
+CHECKED_BYTES = 64 << 20
+"""A gallery up to this size is compared with its sha256 before it is searched: less than a tenth of a query's time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question, embedded and projected.
+
+    Attributes:
+        name: As the user knows it: the text, the path, or ``memory#id``.
+        modality: What it is.
+        encoder: Whose vector was projected.
+        vector: (dim,) float32 unit vector of the space.
+        source: The item, or the row of ``memory``, it was made from.
+        memory: The memory of a row; None for an item.
+        note: What its decoder told of an item, or the row has of its own; None: nothing.
+    """
+
+    name: str
+    modality: Modality
+    encoder: str
+    vector: np.ndarray
+    source: Item | Row
+    memory: Memory | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A row of the gallery that was found.
+
+    Attributes:
+        rank: From 1.
+        id: The row's id.
+        score: Cosine with the query in the connected space.
+        source: Where the row came from, as the memory tells it.
+        text: The text itself, where the row is one or came with one.
+        path: The file, as seen from the working directory; None when there is none any more.
+    """
+
+    rank: int
+    id: str
+    score: float
+    source: str
+    text: str | None
+    path: str | None = None
+
+
+def ask(
+    space: ConnectedSpace,
+    query: str,
+    *,
+    modality: Modality | None = None,
+    encoder: str | None = None,
+    device: str = "cpu",
+    weights: Sequence[Path] = (),
+    up: Up | None = None,
+) -> Query:
+    """Embed one query.
+
+    Args:
+        space: The space to ask.
+        query: A text, a file of a modality of the space, or ``MEMORY#ID``: a row of a memory.
+        modality: The query's modality, where it cannot be seen.
+        encoder: Which encoder of the space embeds it; the first one that has its modality when left out.
+        device: Where the encoder runs.
+        weights: Files and folders where the encoder's weights are looked for first.
+        up: The axis that points up in a point cloud; None: as the encoder expects.
+
+    Raises:
+        InputError: the query is empty, unreadable, or of a modality the space lacks; or nothing here can embed it.
+        ArtifactError: the encoder or the memory is not the one the space was made with.
+    """
+    row = find_row(query, modality)
+    if row is not None:
+        return _row_query(space, row)
+    item = item_from_query(query, [modality] if modality else space.modalities)
+    if up is not None:
+        item = turned(Inputs(item.modality, [item]), up).items[0]
+    found, failed = _embed(space, [item], encoder, device, weights)
+    if failed:
+        raise InputError(f"query {query[:80]!r}: {failed[0][1]}")
+    return found[0]
+
+
+def ask_many(
+    space: ConnectedSpace,
+    source: str,
+    *,
+    modality: Modality | None = None,
+    encoder: str | None = None,
+    device: str = "cpu",
+    weights: Sequence[Path] = (),
+    up: Up | None = None,
+) -> tuple[list[Query], list[tuple[Item, str]]]:
+    """Embed a folder, text file (one query a line), manifest or tar of queries.
+
+    Returns:
+        The queries, and the items that cannot be embedded with the reason of each.
+
+    Raises:
+        InputError: as ``ask``; or no query can be used.
+    """
+    items = read_items(source, modality, space.modalities, up=up).items
+    found, failed = _embed(space, items, encoder, device, weights)
+    if not found:
+        first = f": {failed[0][0].source}: {failed[0][1]}" if failed else ""
+        raise InputError(f"{source}: none of {len(failed)} queries can be used{first}")
+    return found, failed
+
+
+def _embed(
+    space: ConnectedSpace, items: Sequence[Item], name: str | None, device: str, weights: Sequence[Path]
+) -> tuple[list[Query], list[tuple[Item, str]]]:
+    if not items:
+        return [], []
+    modality = items[0].modality
+    encoder = _load(space, space.encoder_for(modality, name), modality, device, weights)
+    found: list[Query] = []
+    failed: list[tuple[Item, str]] = []
+    for start in range(0, len(items), BATCH):
+        prepared: list[Any] = []
+        good: list[Item] = []
+        notes: dict[str, str] = {}
+        for item in items[start : start + BATCH]:
+            try:
+                with decoding() as decoder:
+                    prepared.append(encoder.prepare(item, item.read()))
+                good.append(item)
+                notes[item.id] = "; ".join(decoder.notes)
+            except ItemError as error:
+                failed.append((item, str(error)))
+        vectors = encoder.encode(modality, prepared) if good else np.zeros((0, encoder.dim), np.float32)
+        norms = np.linalg.norm(vectors, axis=1)
+        usable = np.isfinite(norms) & (norms > 0)
+        failed += [(item, "its vector is zero or not finite") for item in np.array(good, object)[~usable]]
+        projected = space.project(vectors[usable], encoder=encoder.name, modality=modality)
+        named = zip(np.array(good, object)[usable], projected, strict=True)
+        found += [
+            Query(item.text or item.source, modality, encoder.name, vector, item, note=notes[item.id] or None)
+            for item, vector in named
+        ]
+    return found, failed
+
+
+def _load(
+    space: ConnectedSpace, entry: SpaceEncoder, modality: Modality, device: str, weights: Sequence[Path]
+) -> Encoder:
+    try:
+        encoder = load_encoder(entry.name, device, weights=weights)
+    except UnknownEncoderError as error:
+        others = [e.name for e in space.encoders.values() if modality in e.modalities and e.name != entry.name]
+        cure = f"--encoder {others[0]}, or a row of a memory, MEMORY#ID" if others else "a row of a memory, MEMORY#ID"
+        raise InputError(
+            f"{entry.name} embeds {modality} in this space but is not an encoder that runs here "
+            f"(its vectors were imported); ask with {cure}"
+        ) from error
+    if not entry.is_made_by(encoder.name, encoder.fingerprint):
+        raise ArtifactError(
+            f"encoder {entry.name} is {encoder.fingerprint[:12]} here, and the space was made with "
+            f"{entry.fingerprint[:12]}; install that version, or embed and connect anew"
+        )
+    return encoder
+
+
+def _row_query(space: ConnectedSpace, found: NamedRow) -> Query:
+    memory, own = found.memory, found.modality
+    space.check_memory(memory, own)
+    row = found.row
+    vector = space.project(memory.vectors(own, [found.number]), encoder=memory.encoder.name, modality=own)[0]
+    return Query(f"{memory.path}#{row.id}", own, memory.encoder.name, vector, row, memory, row.note)
+
+
+def _gallery(space: ConnectedSpace, memory: Memory, modality: Modality) -> Blocks:
+    return lambda: space.project_blocks(memory, modality=modality)
+
+
+def make_index(
+    space: ConnectedSpace, memory: Memory, modality: Modality, kind: str, seed: int = 0
+) -> tuple[Path, IndexInfo]:
+    """Build an index of a memory's modality, as it lies in the space, and keep it beside the memory.
+
+    Raises:
+        ArtifactError: the memory does not belong to the space, another run makes an index of it, or a link is in the
+            way.
+        InputError: an unknown kind, or the memory lacks the modality.
+    """
+    space.check_memory(memory, modality)
+    refuse_linked_folders(memory.path)
+    path = index_path(memory.path, space.fingerprint, modality, kind)
+    with locked(path.parent):  # a second maker must not come between the file and what stands beside it
+        remove_left_behind(path.parent)
+        built = build_index(kind, _gallery(space, memory, modality), seed)
+        fingerprints = {"memory": memory.fingerprint(modality), "space": space.fingerprint}
+        return path, save_index(built, path, modality=modality, **fingerprints)
+
+
+def open_index(
+    space: ConnectedSpace, memory: Memory, modality: Modality, kind: str = "exact", space_name: str = "SPACE"
+) -> Index:
+    """Return the index ``kind`` of a gallery: ``exact``, or one that ``make_index`` has made.
+
+    Raises:
+        ArtifactError: the memory does not belong to the space, or its index is missing, damaged or stale.
+        InputError: the memory lacks the modality.
+    """
+    space.check_memory(memory, modality)
+    if kind == "exact":
+        return ExactIndex(_gallery(space, memory, modality))
+    path = index_path(memory.path, space.fingerprint, modality, kind)
+    made = ["cmcr", "index", str(memory.path), "--space", space_name, "--modality", modality.value, "--kind", kind]
+    return load_index(path, memory=memory.fingerprint(modality), space=space.fingerprint, cure=shlex.join(made))
+
+
+def retrieve(
+    space: ConnectedSpace,
+    queries: Sequence[Query] | np.ndarray,
+    memory: Memory,
+    modality: Modality,
+    k: int = 10,
+    index: Index | None = None,
+) -> list[list[Hit]]:
+    """Return the ``k`` rows of a memory's modality nearest to each query, best first.
+
+    Args:
+        space: The space the queries were asked in.
+        queries: From ``ask`` and ``ask_many``, or (Q, dim) unit vectors of the space.
+        memory: The gallery; its encoder is one of the space's.
+        modality: What to look for in it.
+        k: Hits wanted; a smaller gallery gives all it has.
+        index: From ``open_index``; an exact search when left out.
+
+    Raises:
+        InputError: ``k`` below 1, a query that is not finite, or a modality the memory lacks.
+        ArtifactError: the memory belongs to another encoder than the space.
+    """
+    vectors = queries if isinstance(queries, np.ndarray) else np.stack([query.vector for query in queries])
+    scores, rows = (index or open_index(space, memory, modality)).search(vectors, k)
+    known = {number: memory.row(modality, number) for number in np.unique(rows[rows >= 0]).tolist()}
+    return [
+        [
+            _hit(memory, rank, known[int(row)], float(score))
+            for rank, (row, score) in enumerate(zip(*pair, strict=True), 1)
+            if row >= 0
+        ]
+        for pair in zip(rows, scores, strict=True)
+    ]
+
+
+def _hit(memory: Memory, rank: int, row: Row, score: float) -> Hit:
+    path = memory.source_path(row)
+    return Hit(rank, row.id, score, row.source, row.text, os.path.relpath(path) if path else None)

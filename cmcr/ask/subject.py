@@ -1,0 +1,184 @@
+"""What is evaluated: a connected space, or a bare encoder, behind one face."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cmcr.devices import Precision
+from cmcr.embed import embed
+from cmcr.encoders import load_encoder
+from cmcr.encoders.base import Encoder
+from cmcr.errors import ArtifactError, InputError
+from cmcr.hooks import Progress, silent
+from cmcr.items import Inputs, Item, text_item
+from cmcr.memory import Memory, Skip
+from cmcr.modality import Modality
+from cmcr.space import ConnectedSpace
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What became of some items.
+
+    Attributes:
+        items: Those that have a vector, in the order of the input.
+        raw: (N, D) float32 unit vectors of the encoder.
+        vectors: (N, dim) float32 unit vectors in the space; ``raw`` for a bare encoder.
+        encoder: Who embedded them.
+        skips: The items that could not be embedded, with their reasons.
+        fingerprint: Of the memory that keeps the raw vectors.
+        notes: What decoders told of some items in this run, by id.
+    """
+
+    items: list[Item]
+    raw: np.ndarray
+    vectors: np.ndarray
+    encoder: str
+    skips: list[Skip] = field(default_factory=list)
+    fingerprint: str = ""
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+class Subject:
+    """A space or a bare encoder, which embeds items and keeps their raw vectors in memories.
+
+    Attributes:
+        name: As the user gave it.
+        space: The connected space, or None for a bare encoder.
+        modalities: What it embeds.
+        fingerprint: Of the space or the encoder.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        space: ConnectedSpace | None,
+        *,
+        device: str = "cpu",
+        weights: Sequence[Path] = (),
+        precision: Precision = "fp32",
+    ) -> None:
+        self.name, self.space = name, space
+        self._device, self._weights, self._precision = device, tuple(weights), precision
+        self._loaded: dict[str, Encoder] = {}
+        alone = None if space else self.load(name)
+        self.modalities: tuple[Modality, ...] = space.modalities if space else alone.modalities if alone else ()
+        self.fingerprint = space.fingerprint if space else alone.fingerprint if alone else ""
+
+    @classmethod
+    def open(
+        cls, name: str, *, device: str = "cpu", weights: Sequence[Path] = (), precision: Precision = "fp32"
+    ) -> Subject:
+        """Open a space folder, or load the encoder of that name.
+
+        Raises:
+            InputError: neither a space nor an encoder, or weights are missing.
+            ArtifactError: a damaged space or checkpoint.
+        """
+        space = ConnectedSpace.from_pretrained(name) if Path(name).is_dir() else None
+        return cls(name, space, device=device, weights=weights, precision=precision)
+
+    @property
+    def method(self) -> str:
+        """How the space was made; ``encoder`` for a bare one."""
+        return self.space.method if self.space else "encoder"
+
+    def encoder_for(self, modality: Modality, encoder: str | None = None) -> Encoder:
+        """Return the encoder that embeds a modality: the named one, or the space's first that can.
+
+        Raises:
+            InputError: the modality is not there, or its encoder does not run here.
+            ArtifactError: the encoder here is not the one the space was made with.
+        """
+        if self.space is None:
+            alone = self.load(self.name)
+            if modality not in alone.modalities:
+                raise InputError(f"{self.name} embeds {' and '.join(alone.modalities)}, not {modality}")
+            return alone
+        entry = self.space.encoder_for(modality, encoder)
+        found = self.load(entry.name)
+        if not entry.is_made_by(found.name, found.fingerprint):
+            raise ArtifactError(
+                f"encoder {entry.name} is {found.fingerprint[:12]} here, and the space was made with "
+                f"{entry.fingerprint[:12]}; give that one's --weights, or embed and connect anew"
+            )
+        return found
+
+    def load(self, name: str) -> Encoder:
+        """Return an encoder, loaded once."""
+        if name not in self._loaded:
+            self._loaded[name] = load_encoder(name, self._device, weights=self._weights, precision=self._precision)
+        return self._loaded[name]
+
+    def project(self, raw: np.ndarray, modality: Modality, encoder: str) -> np.ndarray:
+        """Return (N, dim) unit vectors in the space of (N, D) raw ones; the raw ones for a bare encoder."""
+        return raw if self.space is None else self.space.project(raw, encoder=encoder, modality=modality)
+
+    def check_memory(self, memory: Memory, modality: Modality) -> None:
+        """Check that a memory's rows of a modality lie in the space, or were made by the bare encoder.
+
+        Raises:
+            ArtifactError: they do not.
+        """
+        if self.space is not None:
+            self.space.check_memory(memory, modality)
+        elif memory.encoder.fingerprint != self.fingerprint:
+            raise ArtifactError(
+                f"{memory.path} was made by {memory.encoder.name} ({memory.encoder.fingerprint[:12]}), not by "
+                f"{self.name} ({self.fingerprint[:12]}); measure or score in a space that connects them"
+            )
+
+    def project_memory(self, memory: Memory, modality: Modality) -> np.ndarray:
+        """Return (N, dim) unit vectors in the space of all of a memory's rows; the raw ones for a bare encoder.
+
+        Raises:
+            ArtifactError: as ``check_memory``, or the memory is damaged or lacks the modality.
+        """
+        self.check_memory(memory, modality)
+        return memory.vectors(modality) if self.space is None else self.space.project(memory, modality=modality)
+
+    def embed(
+        self, inputs: Inputs, folder: Path, *, encoder: str | None = None, progress: Progress = silent
+    ) -> Embedded:
+        """Embed items into a memory under ``folder``, or take from it what a run before has embedded.
+
+        Args:
+            inputs: What to embed; ids are unique.
+            folder: Holds a memory for each encoder.
+            encoder: Which of the space's encoders; its first that has the modality when left out.
+            progress: Told after every batch.
+        """
+        chosen = self.encoder_for(inputs.modality, encoder)
+        path = folder / re.sub(r"[^A-Za-z0-9.-]+", "_", chosen.name)
+        report = embed(chosen, inputs, path, dtype="float32", progress=progress)
+        memory = Memory.open(path)
+        wanted = {item.id for item in inputs.items}
+        skips = [skip for skip in report.skipped if skip.id in wanted]
+        if inputs.modality not in memory.modalities:
+            nothing = np.zeros((0, chosen.dim), np.float32)
+            return Embedded([], nothing, self.project(nothing, inputs.modality, chosen.name), chosen.name, skips)
+        row_of = {name: row for row, name in enumerate(memory.ids(inputs.modality))}
+        failed = {skip.id for skip in skips}
+        items = [item for item in inputs.items if item.id in row_of and item.id not in failed]
+        raw = np.asarray(memory.vectors(inputs.modality, [row_of[item.id] for item in items]), np.float32)
+        vectors = self.project(raw, inputs.modality, chosen.name)
+        notes = {row.id: row.note for row in report.noted if row.note}
+        return Embedded(items, raw, vectors, chosen.name, skips, memory.fingerprint(inputs.modality), notes)
+
+    def texts(self, texts: Sequence[str], folder: Path, *, encoder: str | None = None) -> tuple[np.ndarray, str]:
+        """Return the (N, D) raw vectors of N texts, repeated ones included, and their encoder's name.
+
+        Raises:
+            InputError: a text that cannot be embedded; prompts are no data, so none is left out.
+        """
+        items = {text: text_item(text, "prompt") for text in dict.fromkeys(texts)}
+        found = self.embed(Inputs(Modality.TEXT, list(items.values())), folder, encoder=encoder)
+        if found.skips:
+            raise InputError(f"{found.encoder} cannot embed {len(found.skips)} texts: {found.skips[0].reason}")
+        row_of = {item.id: row for row, item in enumerate(found.items)}
+        return found.raw[[row_of[items[text].id] for text in texts]], found.encoder

@@ -1,0 +1,27 @@
+"""Connect memories through what they share: join, pair, fit by a method, measure, save a space."""
+
+from typing import TYPE_CHECKING
+
+from cmcr.lazy import lazily
+
+if TYPE_CHECKING:
+    from cmcr.connect.config import ConnectConfig
+    from cmcr.connect.run import Connection, connect, follow
+    from cmcr.connect.train import new_projectors
+
+__all__ = [
+    "ConnectConfig",
+    "Connection",
+    "connect",
+    "follow",
+    "new_projectors",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "config": ("ConnectConfig",),
+        "run": ("Connection", "connect", "follow"),
+        "train": ("new_projectors",),
+    },
+)

@@ -1,0 +1,195 @@
+"""The training pairs of a connection: overlap rows joined by id, each with what both memories recall for it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cmcr.connect.join import Side
+from cmcr.connect.recall import recall, recall_nearest
+from cmcr.connect.rows import read_rows
+from cmcr.devices import Products, choose_products, matrix_products
+from cmcr.errors import ArtifactError
+from cmcr.files import atomic, write_json
+from cmcr.hooks import Progress, silent
+from cmcr.modality import Modality
+from cmcr.reading import open_npy, plainly, read_json, reading
+from cmcr.search import ExactIndex, Index
+from cmcr.search.graphs import graphs
+
+QUERIES = 16_384
+"""Overlap rows that share one pass over a memory."""
+LARGE = 1 << 16
+"""Memories of more rows are searched by graphs: the exact top-k takes longer than the whole softmax."""
+GATHERED = 1 << 15
+"""Recalled rows held at a time by the top-k."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows in four aligned arrays; the two pseudo arrays are None without memories.
+
+    Attributes:
+        overlap_a: (N, D_a) unit overlap rows in the first space.
+        overlap_b: (N, D_b) the same rows in the second.
+        pseudo_a: (N, D_a) what the first memory's outer modality recalls for each row.
+        pseudo_b: (N, D_b) the second's.
+    """
+
+    overlap_a: np.ndarray
+    overlap_b: np.ndarray
+    pseudo_a: np.ndarray | None = None
+    pseudo_b: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.overlap_a)
+
+    def take(self, rows: np.ndarray, device: str = "cpu") -> Rows:
+        """Return some rows as float32 tensors."""
+
+        def tensor(array: np.ndarray | None) -> torch.Tensor | None:
+            return None if array is None else torch.from_numpy(read_rows(array, rows)).to(device)
+
+        overlap = tensor(self.overlap_a), tensor(self.overlap_b)
+        return Rows(overlap[0], overlap[1], tensor(self.pseudo_a), tensor(self.pseudo_b))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of ``Pairs`` as float32 tensors."""
+
+    overlap_a: torch.Tensor
+    overlap_b: torch.Tensor
+    pseudo_a: torch.Tensor | None
+    pseudo_b: torch.Tensor | None
+
+
+def build_pairs(
+    a: Side,
+    b: Side,
+    folder: Path,
+    tau: float,
+    top_k: int = 0,
+    device: str = "cpu",
+    precision: Products = "fp32",
+    progress: Progress = silent,
+) -> Pairs:
+    """Compute the pairs of two memories into ``folder`` as float16 .npy files, or reuse those that are there.
+
+    The full softmax over each memory, streamed (``top_k`` 0), or only its ``top_k`` nearest rows: found exactly, or in
+    memories above ``LARGE`` rows by HNSW graphs, which are kept beside the pairs.
+
+    Returns:
+        The pairs, memory-mapped.
+    """
+    # Files are made one after the other and named by what made them: after a kill, the finished ones are found again.
+    total = sum((1 + (side.outer is not None)) * len(side.rows) for side in (a, b))
+    arrays: list[np.ndarray | None] = []
+    done = 0
+    for name, side in (("a", a), ("b", b)):
+        for part in ("overlap", "pseudo"):
+            if part == "pseudo" and side.outer is None:
+                arrays.append(None)
+                continue
+            key = _key(side, part, tau, top_k or choose_products(device, precision))
+            path = folder / f"{part}_{name}.npy"
+
+            def blocks(side: Side = side, part: str = part) -> Iterator[np.ndarray]:
+                if part == "overlap":
+                    return _overlap_blocks(side)
+                if top_k:
+                    return _nearest_blocks(side, tau, top_k, folder, progress)
+                return _recalled_blocks(side, tau, device, precision)
+
+            shape = len(side.rows), side.memory.encoder.dim
+            arrays.append(reuse_or_write(path, key, shape, blocks, progress, done, total))
+            done += len(side.rows)
+    if arrays[0] is None or arrays[2] is None:
+        raise ArtifactError(f"{folder}: no overlap rows")
+    return Pairs(arrays[0], arrays[2], arrays[1], arrays[3])
+
+
+def _key(side: Side, part: str, tau: float, how: int | str) -> str:
+    made_from = [side.memory.fingerprint(side.overlap), hashlib.sha256(side.rows.astype("<i8").tobytes()).hexdigest()]
+    if part == "pseudo" and side.outer is not None:
+        made_from += [side.memory.fingerprint(side.outer), repr(tau), str(how)]
+    return hashlib.sha256(" ".join([part, *made_from]).encode()).hexdigest()
+
+
+def _stored_key(path: Path) -> str | None:
+    if not path.exists():
+        return None
+    try:
+        with plainly():
+            return str(read_json(path.with_suffix(".json"))["made_from"])
+    except (OSError, ValueError):
+        return None
+
+
+def _overlap_blocks(side: Side) -> Iterator[np.ndarray]:
+    for start in range(0, len(side.rows), QUERIES):
+        yield side.memory.vectors(side.overlap, side.rows[start : start + QUERIES])
+
+
+def _recalled_blocks(side: Side, tau: float, device: str, precision: Products) -> Iterator[np.ndarray]:
+    memory, outer = side.memory, _outer(side)
+    for block in _overlap_blocks(side):
+        # Entered anew for each block: what runs between two of them is not ours.
+        with matrix_products(device, precision):
+            recalled = recall(torch.from_numpy(block).to(device), lambda: memory.blocks(outer), tau)
+        yield recalled.cpu().numpy()
+
+
+def _nearest_blocks(side: Side, tau: float, top_k: int, folder: Path, progress: Progress) -> Iterator[np.ndarray]:
+    memory, outer = side.memory, _outer(side)
+    large = memory.rows(outer) > LARGE
+    index: Index = (
+        graphs(memory, outer, folder / "graphs", progress) if large else ExactIndex(lambda: memory.blocks(outer))
+    )
+    size = max(1, GATHERED // top_k)
+    for block in _overlap_blocks(side):
+        hits = index.search(block, top_k)
+        for start in range(0, len(block), size):
+            scores, rows = (torch.from_numpy(each[start : start + size]) for each in hits)
+            found = memory.vectors(outer, rows.clamp_min(0).flatten().numpy())
+            yield recall_nearest(scores, torch.from_numpy(found).view(*rows.shape, -1), tau).numpy()
+
+
+def _outer(side: Side) -> Modality:
+    assert side.outer is not None  # noqa: S101  (callers ask only for sides that recall)
+    return side.outer
+
+
+def reuse_or_write(
+    path: Path,
+    key: str,
+    shape: tuple[int, int],
+    blocks: Callable[[], Iterator[np.ndarray]],
+    progress: Progress = silent,
+    done: int = 0,
+    total: int = 0,
+) -> np.ndarray:
+    """Return the float16 array in ``path``, memory-mapped; written from ``blocks`` unless ``key`` stands beside it."""
+    if _stored_key(path) != key:
+        _write(path, shape, blocks(), progress, done, total or shape[0])
+        write_json(path.with_suffix(".json"), {"made_from": key})
+    with reading(path, "delete it, and run the same command again"):
+        return open_npy(path)
+
+
+def _write(
+    path: Path, shape: tuple[int, int], blocks: Iterator[np.ndarray], progress: Progress, done: int, total: int
+) -> None:
+    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+    path.with_suffix(".json").unlink(missing_ok=True)
+    with atomic(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype="<f2").tobytes())
+            done += len(block)
+            progress(done, total, f"pairing: {path.stem}")

@@ -1,0 +1,301 @@
+"""Items -> vectors, one shard at a time: decode ahead in threads, skip what is bad with a reason.
+
+Nothing here writes: the same code runs alone, as one of several ranks, and in a worker of Ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+
+from cmcr.decode import decoding, reserve
+from cmcr.devices import out_of_memory
+from cmcr.encoders.base import Encoder
+from cmcr.errors import CmcrError, ItemError
+from cmcr.items import SAME_ID, Item, readable
+from cmcr.memory import CHANGED, EncoderInfo, Memory, Packed, Row, Skip, pack, relative_to_memory
+from cmcr.modality import Modality
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a memory lacks of an input.
+
+    Attributes:
+        items: Those with work left, in their order.
+        changed: Of the ids among them that have a row whose content was another: that row's source.
+        already: How many have their row.
+        skipped: What was skipped before and is as it was.
+    """
+
+    items: list[Item]
+    changed: Mapping[str, str]
+    already: int
+    skipped: list[Skip]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What came of a shard's items: (N, D) vectors with their rows, and the skips; each item is in one of the two."""
+
+    vectors: np.ndarray
+    rows: list[Row]
+    skips: list[Skip]
+
+    def packed(self, dtype: str) -> Packed:
+        """Return it as it will lie on disk."""
+        return pack(self.vectors, dtype, self.rows, self.skips)
+
+    @property
+    def noted(self) -> list[Row]:
+        """The rows that have a note."""
+        return [row for row in self.rows if row.note]
+
+
+@dataclass(slots=True)
+class _Decoded:
+    """An item after the threads: ready for the encoder, or with the reason why not."""
+
+    item: Item
+    hash: str | None = None
+    text: str | None = None
+    prepared: Any = None
+    reason: str | None = None
+    note: str | None = None
+
+
+class Embedder:
+    """Embeds shards of one modality; a context manager, for it holds threads.
+
+    Attributes:
+        info: Which encoder it is.
+        modality: Of the items.
+        path: The memory's folder; sources are told relative to it.
+        batch_size: Items given to the encoder at once; halved whenever the device runs out of memory.
+    """
+
+    def __init__(
+        self, encoder: Encoder, modality: Modality, path: str | Path, *, batch_size: int, workers: int | None = None
+    ) -> None:
+        """Embed for the memory in ``path``; ``workers`` threads decode (None: one a processor, at most 16)."""
+        self.info = EncoderInfo(encoder.name, encoder.fingerprint, encoder.dim)
+        self.modality, self.path, self.batch_size = modality, Path(path), batch_size
+        self._encoder = encoder
+        self._workers = workers or min(16, os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(self._workers)
+        self._folders: dict[Path, str] = {}
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self._pool)
+        self._stack.enter_context(_quick_switches())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def pending(self, items: Sequence[Item], memory: Memory) -> Pending:
+        """Return what ``memory`` lacks of ``items``; content is read only of what was seen before.
+
+        Raises:
+            ArtifactError: the memory is damaged.
+        """
+        held = memory.metadata(self.modality) if self.modality in memory.modalities else ()
+        hashes = {row.id: row.hash for row in held}
+        skips = {_skip_key(skip): skip for skip in memory.skip_records() if skip.modality is self.modality}
+        seen = hashes.keys() | {skip.id for skip in skips.values()}
+
+        def verdict(item: Item) -> Skip | bool | None:
+            """Return True for a row that is there, the skip of an item known to be bad, None for one with work left."""
+            try:
+                with decoding():
+                    reserve(item.content_size())
+                    digest = _digest(item, item.read())
+            except ItemError:
+                digest = None
+            known = skips.get((item.id, digest or self.source(item)))
+            if known is not None:
+                return known
+            if item.id not in hashes or item.problem:
+                return None
+            return True if digest is None or hashes[item.id] in (None, digest) else None
+
+        verdicts = self._ahead(verdict, (item for item in items if item.id in seen))
+        found = [(item, next(verdicts) if item.id in seen else None) for item in items]
+        left = [item for item, known in found if known is None]
+        changed = {item.id for item in left if item.id in hashes}
+        return Pending(
+            left,
+            memory.sources(self.modality, changed) if changed else {},
+            sum(known is True for _, known in found),
+            [known for _, known in found if isinstance(known, Skip)],
+        )
+
+    def shard(
+        self,
+        items: Sequence[Item],
+        changed: Mapping[str, str] = MappingProxyType({}),
+        told: Callable[[int, int], None] | None = None,
+    ) -> Embedded:
+        """Embed ``items``.
+
+        Args:
+            items: The shard's.
+            changed: The ids that keep an older row, with that row's source.
+            told: Called after every batch with the rows and skips so far.
+
+        Raises:
+            CmcrError: the device has not the memory for a batch of one, or the encoder does not keep its promises.
+        """
+        vectors, rows, skips = [np.empty((0, self.info.dim), np.float32)], [], []
+        decoded = self._ahead(lambda item: self._decode(item, changed), items)
+        while batch := list(itertools.islice(decoded, self.batch_size)):
+            good = [each for each in batch if each.reason is None]
+            if good:
+                vectors.append(self._encode(good))
+            for each in batch:
+                source = self.source(each.item)
+                if each.reason is None:
+                    rows.append(Row(each.item.id, source, each.hash, each.text, each.note))
+                else:
+                    skips.append(Skip(each.item.id, self.modality, source, each.hash, each.reason))
+            if told is not None:
+                told(len(rows), len(skips))
+        return Embedded(np.concatenate(vectors), rows, skips)
+
+    def source(self, item: Item) -> str:
+        """Return where an item came from, relative to the memory: so a project folder can be moved as a whole."""
+        if item.path is None:
+            return readable(item.source)
+        folder = item.path.parent
+        if folder not in self._folders:
+            self._folders[folder] = _relative(folder, self.path)
+        member = item.source.removeprefix(readable(item.path.as_posix()))
+        return f"{self._folders[folder]}/{readable(item.path.name)}{member}"
+
+    def _decode(self, item: Item, changed: Mapping[str, str]) -> _Decoded:
+        decoded = _Decoded(item)
+        try:
+            with decoding() as decoder:
+                reserve(item.content_size())
+                data = item.read()
+                decoded.hash = _digest(item, data)
+                if item.id in changed:
+                    raise ItemError(self._changed(item, changed[item.id]))
+                decoded.text = data.decode() or None if self.modality is Modality.TEXT else None
+                decoded.prepared = self._encoder.prepare(item, data)
+            decoded.note = "; ".join(decoder.notes) or None
+        except Exception as error:  # a decoder may raise anything on bad bytes; one item must not stop the others
+            decoded.reason = _reason(error)
+        return decoded
+
+    def _changed(self, item: Item, before: str) -> str:
+        """Return why an item whose id has a row of other content is left out."""
+        if self.source(item) != before:
+            return f"{SAME_ID} {before}, which is in the memory: give --id-prefix"
+        # The source of a line names its list without the folder, so another list cannot be told from a changed one.
+        return CHANGED if item.path is not None else f"{CHANGED}, or of another list: then give --id-prefix"
+
+    def _encode(self, good: list[_Decoded]) -> np.ndarray:
+        """Return the vectors of the items that got a usable one; note the reason on the others."""
+        try:
+            vectors = self._checked(self._encoder.encode(self.modality, [each.prepared for each in good]), len(good))
+        except Exception as error:
+            if out_of_memory(error):
+                return self._encode_halves(good, error)
+            if len(good) == 1:
+                good[0].reason = _reason(error)
+                return np.empty((0, self.info.dim), np.float32)
+            return np.concatenate([self._encode([each]) for each in good])
+        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        usable = np.isfinite(norms) & (norms > 0)
+        if usable.all():
+            return vectors
+        for row in np.flatnonzero(~usable):
+            good[row].reason = "its vector is zero" if norms[row] == 0 else "its vector is not finite"
+        kept: np.ndarray = vectors[usable]
+        return kept
+
+    def _encode_halves(self, good: list[_Decoded], error: Exception) -> np.ndarray:
+        if len(good) == 1:
+            raise CmcrError(f"{self.info.name}: out of memory with a batch of one; use --device cpu") from error
+        self.batch_size = half = len(good) // 2
+        return np.concatenate([self._encode(good[:half]), self._encode(good[half:])])
+
+    def _checked(self, vectors: np.ndarray, count: int) -> np.ndarray:
+        if vectors.shape != (count, self.info.dim):
+            raise CmcrError(f"{self.info.name}: gave {vectors.shape} for {count} items of {self.info.dim} components")
+        return vectors
+
+    def _ahead(self, function: Callable[[_In], _Out], values: Iterable[_In]) -> Iterator[_Out]:
+        """Map in threads, in order, at most a batch ahead of whoever takes the results.
+
+        A task is several values: handing each to a thread would cost more than a short text does.
+        """
+        waiting: deque[Future[list[_Out]]] = deque()
+        values, size = iter(values), max(1, self.batch_size // self._workers)
+        while part := list(itertools.islice(values, size)):
+            waiting.append(self._pool.submit(lambda part: [function(value) for value in part], part))
+            if len(waiting) * size > self.batch_size:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+@contextlib.contextmanager
+def _quick_switches() -> Iterator[None]:
+    """Let threads change places after a tenth of a millisecond, not five.
+
+    The encoder calls many short operations and needs the interpreter again after each; beside decoding threads that
+    keep it for five milliseconds it would mostly wait.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0001)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def _relative(folder: Path, memory: Path) -> str:
+    try:
+        return readable(relative_to_memory(folder, memory))
+    except ValueError:  # a manifest may name what cannot be a path; reading the item says so
+        return readable(folder.as_posix())
+
+
+def _skip_key(skip: Skip) -> tuple[str, str]:
+    return skip.id, skip.hash or skip.source
+
+
+def _digest(item: Item, data: bytes) -> str | None:
+    # An imported vector may come without its content; the hash of nothing would make all of them look alike.
+    if item.path is None and item.text is None:
+        return None
+    # A cloud read with another axis up is another content.
+    return hashlib.sha256(data + f"up {item.up}".encode() if item.up else data).hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    """Return why an item fails, on one line; what is no item's fault is raised again."""
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, ItemError):
+        return text
+    if isinstance(error, CmcrError):
+        raise error
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,1 @@
+"""Evaluations, one folder each: what it measures and its page side by side."""

@@ -1,0 +1,1 @@
+"""Methods, recipes and seeds side by side."""

@@ -1,0 +1,1 @@
+"""A memory or a space as a plane of points."""

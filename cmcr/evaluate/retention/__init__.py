@@ -1,0 +1,1 @@
+"""What connecting costs each source space."""

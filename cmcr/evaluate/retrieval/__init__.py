@@ -1,0 +1,1 @@
+"""Recall between true pairs."""

@@ -1,0 +1,54 @@
+"""What a user has (folders, lists, tables, tars) -> items in a stable order."""
+
+from typing import TYPE_CHECKING
+
+from cmcr.lazy import lazily
+
+if TYPE_CHECKING:
+    from cmcr.items.cells import Nothing, text_of
+    from cmcr.items.ids import ById, join_ids, joining_form, readable, same_id, what_differs
+    from cmcr.items.item import SAME_ID, Inputs, Item, Up, text_item, turned, unique_items
+    from cmcr.items.read import item_from_query, read_items
+    from cmcr.items.roots import read_inputs
+    from cmcr.items.tables import TABLES, Record, decode, is_file, lines_of, read_rows, read_table, read_text
+
+__all__ = [
+    "SAME_ID",
+    "TABLES",
+    "ById",
+    "Inputs",
+    "Item",
+    "Nothing",
+    "Record",
+    "Up",
+    "decode",
+    "is_file",
+    "item_from_query",
+    "join_ids",
+    "joining_form",
+    "lines_of",
+    "read_inputs",
+    "read_items",
+    "read_rows",
+    "read_table",
+    "read_text",
+    "readable",
+    "same_id",
+    "text_item",
+    "text_of",
+    "turned",
+    "unique_items",
+    "what_differs",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "cells": ("Nothing", "text_of"),
+        "ids": ("ById", "join_ids", "joining_form", "readable", "same_id", "what_differs"),
+        "item": ("Inputs", "Item", "SAME_ID", "Up", "text_item", "turned", "unique_items"),
+        "read": ("item_from_query", "read_items"),
+        "roots": ("read_inputs",),
+        "tables": ("Record", "TABLES", "decode", "is_file", "lines_of", "read_rows", "read_table", "read_text"),
+    },
+)

@@ -1,0 +1,37 @@
+"""Memories: one encoder"s vectors on disk, whole at every moment."""
+
+from typing import TYPE_CHECKING
+
+from cmcr.lazy import lazily
+
+if TYPE_CHECKING:
+    from cmcr.memory.manifest import MANIFEST, EncoderInfo, Manifest, Row, Skip
+    from cmcr.memory.memory import CHANGED, Memory
+    from cmcr.memory.roots import MediaRoots, OutsideError
+    from cmcr.memory.writer import MemoryWriter, Packed, pack, relative_to_memory
+
+__all__ = [
+    "CHANGED",
+    "MANIFEST",
+    "EncoderInfo",
+    "Manifest",
+    "MediaRoots",
+    "Memory",
+    "MemoryWriter",
+    "OutsideError",
+    "Packed",
+    "Row",
+    "Skip",
+    "pack",
+    "relative_to_memory",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "manifest": ("EncoderInfo", "MANIFEST", "Manifest", "Row", "Skip"),
+        "memory": ("CHANGED", "Memory"),
+        "roots": ("MediaRoots", "OutsideError"),
+        "writer": ("MemoryWriter", "Packed", "pack", "relative_to_memory"),
+    },
+)

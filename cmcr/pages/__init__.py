@@ -1,1 +1,0 @@
-"""Pages of the evaluations: what a result looks like to a person."""

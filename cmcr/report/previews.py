@@ -1,0 +1,173 @@
+"""What a card of a page shows: a thumbnail, a player, a text, or why not."""
+
+from __future__ import annotations
+
+import io
+import wave
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from cmcr.decode.images import read_image
+from cmcr.decode.sounds import read_audio
+from cmcr.errors import ItemError
+from cmcr.items import Item
+from cmcr.memory import MediaRoots, Memory, OutsideError
+from cmcr.memory.memory import Row
+from cmcr.modality import Modality
+from cmcr.report.charts import data_uri, draw_point_cloud, image_uri
+from cmcr.shapes.clouds import read_point_cloud
+
+THUMBNAIL = 320
+"""Pixels of the longer side of an embedded picture."""
+
+
+AUDIO_RATE, AUDIO_SECONDS = 22_050, 10.0
+"""Sounds are embedded as mono 16-bit WAV, their first ten seconds."""
+
+
+PAGE_BYTES = 32 << 20
+"""What a page embeds at most; further cards say that they were left out."""
+
+
+FILE_BYTES = 256 << 20
+"""A hit's file above this is not read for its thumbnail."""
+
+
+TEXT_CHARACTERS = 400
+
+
+@dataclass(frozen=True)
+class Media:
+    """What a card shows: an embedded picture or sound (``uri``), a text, or only a note saying why not."""
+
+    kind: str
+    uri: str = ""
+    text: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One thing on a page.
+
+    Attributes:
+        title: Its id.
+        media: What is shown of it.
+        rank: From 1; None for a query.
+        score: Cosine in the connected space; None for a query.
+        mark: ``right``, ``wrong``, or empty when it is not known.
+    """
+
+    title: str
+    media: Media
+    rank: int | None = None
+    score: float | None = None
+    mark: str = ""
+
+    @property
+    def caption(self) -> str:
+        """The title, unless it only names the text that is shown anyway."""
+        return "" if self.media.kind == "text" else self.title
+
+    @property
+    def bar(self) -> int:
+        """Length of the score's bar in percent; a negative cosine has none."""
+        return round(100 * min(max(self.score or 0.0, 0.0), 1.0))
+
+
+class Previews:
+    """Makes what cards show, within the bytes one page may embed.
+
+    Attributes:
+        left: Bytes that may still be embedded.
+        outside: How many files of rows were not opened, for they lie outside of the folders that are allowed.
+    """
+
+    def __init__(self, budget: int = PAGE_BYTES, roots: MediaRoots | None = None) -> None:
+        """Embed ``budget`` bytes at most, of files in ``roots`` (None: the working directory) and memories' folders."""
+        self.left, self.outside = budget, 0
+        self._roots = roots or MediaRoots()
+
+    def of_item(self, item: Item) -> Media:
+        """Show an item."""
+        try:
+            return self.of(item.modality, item.read(), item.suffix, item.text)
+        except ItemError as error:
+            return Media("none", note=str(error))
+
+    def of_row(self, memory: Memory, modality: Modality, row: Row) -> Media:
+        """Show a row of a memory: a text as the memory holds it, else its file, if it may be opened."""
+        if modality is Modality.TEXT:
+            return self.of(modality, None, text=row.text)
+        suffix = PurePosixPath(row.source.rpartition("!")[2]).suffix.lower()
+        if suffix not in modality.suffixes:
+            return Media("none", note=f"not opened: {suffix or 'no suffix'} is not of {readable_name(modality)}")
+        if self.left <= 0:
+            return self.of(modality, b"")
+        try:
+            return self.of(modality, memory.source_bytes(row, self._roots, FILE_BYTES), suffix)
+        except OutsideError as error:
+            self.outside += 1
+            return Media("none", note=str(error))
+        except ItemError as error:
+            return Media("none", note=str(error))
+        except OSError as error:
+            return Media("none", note=f"cannot be read: {error.strerror}")
+
+    def of(self, modality: Modality, data: bytes | None, suffix: str = "", text: str | None = None) -> Media:
+        """Show content of any modality; never fails on it."""
+        if modality is Modality.TEXT:
+            known = text if text is not None else data.decode("utf-8", "replace") if data is not None else None
+            return Media("text", text=shortened(known)) if known is not None else Media("none", note="text not kept")
+        if data is None:
+            return Media("none", note="file not found")
+        if self.left <= 0:
+            return Media("none", note="left out to keep the page small")
+        try:
+            media = _MAKERS[modality](data, suffix)
+        except ItemError as error:
+            return Media("none", note=str(error))
+        self.left -= len(media.uri)
+        return media
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a text that is longer than a card shows."""
+    return text if len(text) <= TEXT_CHARACTERS else text[: TEXT_CHARACTERS - 1].rstrip() + "…"
+
+
+def _picture(data: bytes, suffix: str) -> Media:
+    image = read_image(data)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return Media("image", image_uri(image, "JPEG", quality=85))
+
+
+def _sound(data: bytes, suffix: str) -> Media:
+    samples = read_audio(data, AUDIO_RATE, AUDIO_SECONDS)
+    cut = len(samples) >= AUDIO_RATE * AUDIO_SECONDS
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(AUDIO_RATE)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return Media("audio", data_uri("audio/wav", buffer.getvalue()), note="its first ten seconds" if cut else "")
+
+
+def _cloud(data: bytes, suffix: str) -> Media:
+    return Media("image", image_uri(draw_point_cloud(read_point_cloud(data, suffix)), "PNG", optimize=True))
+
+
+_MAKERS: dict[Modality, Callable[[bytes, str], Media]] = {
+    Modality.IMAGE: _picture,
+    Modality.AUDIO: _sound,
+    Modality.POINT_CLOUD: _cloud,
+}
+
+
+def readable_name(modality: Modality) -> str:
+    """Return a modality's name with blanks: ``point cloud``."""
+    return modality.value.replace("_", " ")

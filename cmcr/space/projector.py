@@ -1,0 +1,211 @@
+"""The maps from a source space into the connected space, each (N, D_in) raw unit vectors -> (N, D_out) unit vectors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from cmcr.errors import ArtifactError
+from cmcr.modality import Modality
+from cmcr.space import lean_mlp
+
+Kind = Literal["mlp", "half-mlp", "linear", "identity", "route"]
+Init = Literal["default", "xavier", "identity"]
+
+
+@dataclass(frozen=True)
+class ProjectorConfig:
+    """What a projector is made of.
+
+    Attributes:
+        kind: ``mlp`` Linear-BatchNorm-ReLU-Linear-BatchNorm (the paper's audio-visual head); ``half-mlp``
+            Linear-BatchNorm-ReLU (its 3D-language head, whose cosines are all >= 0); ``linear`` one Linear;
+            ``identity`` nothing; ``route`` a softmax-weighted mean over anchor rows (no weights are trained).
+        in_dim: Components of a raw vector.
+        out_dim: Components in the connected space.
+        hidden: Width of the hidden layer of ``mlp``.
+        anchors: Rows of the overlap that ``route`` keeps, 0 otherwise.
+        tau: Temperature of ``route``.
+        top_k: Anchors a vector is routed through, 0 for all.
+        centered: Modalities whose mean is subtracted from raw vectors first; their means are part of the weights.
+    """
+
+    kind: Kind
+    in_dim: int
+    out_dim: int
+    hidden: int = 0
+    anchors: int = 0
+    tau: float = 0.05
+    top_k: int = 0
+    centered: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the config as JSON-ready values."""
+        return asdict(self)
+
+    def check(self) -> None:
+        """Check what types do not tell.
+
+        Raises:
+            ValueError: a size, temperature or name that no projector of this kind has.
+        """
+        sizes = ["in_dim", "out_dim", *({"mlp": ["hidden"], "route": ["anchors"]}.get(self.kind, []))]
+        small = next((name for name in sizes if getattr(self, name) < 1), None)
+        _expect(small is None, f"{small} of a {self.kind} is {small and getattr(self, small)}, expected 1 or more")
+        _expect(self.kind != "identity" or self.in_dim == self.out_dim, f"identity of {self.in_dim} -> {self.out_dim}")
+        _expect(self.top_k >= 0 and 0 < self.tau < float("inf"), f"tau {self.tau}, top_k {self.top_k}")
+        _expect(set(self.centered) <= set(Modality), f"centered {self.centered}, expected modalities")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the name, shape and type of each tensor of its projector, as tensors without storage."""
+        with torch.device("meta"):
+            return Projector(self).state_dict()
+
+
+class Route(nn.Module):
+    """Map a vector to the weighted mean of ``values``, weighted by the softmax of its similarity to ``keys``.
+
+    keys: (M, D_in) overlap rows in the vector's own space; values: (M, D_out) the same rows in the other space.
+    """
+
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, anchors: int, in_dim: int, out_dim: int, tau: float, top_k: int = 0) -> None:
+        super().__init__()
+        self.tau, self.top_k = tau, top_k
+        self.register_buffer("keys", torch.zeros(anchors, in_dim))
+        self.register_buffer("values", torch.zeros(anchors, out_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Route (N, D_in) unit vectors; (N, D_out), not normalised."""
+        logits = x @ self.keys.T / self.tau
+        if self.top_k and self.top_k < len(self.keys):
+            # Anchors below the k-th are left out; ties at the k-th stay in, so the result does not depend on order.
+            least = logits.topk(self.top_k, dim=1).values[:, -1:]
+            logits = logits.masked_fill(logits < least, float("-inf"))
+        return logits.softmax(dim=1) @ self.values
+
+
+class Projector(nn.Module):
+    """One source space's map into the connected space: centre (if asked), body, L2-normalise."""
+
+    def __init__(self, config: ProjectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.body = _body(config)
+        self.centers = nn.ParameterDict(
+            {name: nn.Parameter(torch.zeros(config.in_dim), requires_grad=False) for name in config.centered}
+        )
+
+    def forward(self, x: Tensor, modality: str | None = None) -> Tensor:
+        """Project (N, in_dim) unit vectors of one modality to (N, out_dim) unit vectors."""
+        if modality is not None and modality in self.centers:
+            x = F.normalize(x - self.centers[modality], dim=1)
+        if lean_mlp.fits(self.body, x):
+            return lean_mlp.lean_mlp(cast(nn.Sequential, self.body), x)
+        return F.normalize(self.body(x), dim=1)
+
+    def of(self, modality: str) -> OfModality:
+        """Return the projector of one modality as a module of one argument, for export."""
+        return OfModality(self, modality)
+
+
+def with_centers(projector: Projector, centers: dict[str, Tensor]) -> Projector:
+    """Return the projector with its own layers, subtracting (D_in,) ``centers`` from vectors of these modalities."""
+    centred = Projector(replace(projector.config, centered=tuple(centers)))
+    centred.body = projector.body
+    for name, center in centers.items():
+        centred.centers[name].data.copy_(center)
+    return centred
+
+
+@torch.no_grad()
+def turned(projector: Projector, matrix: Tensor) -> Projector:
+    """Return a projector whose vectors are this one's times (D_out, D_out) ``matrix``, normalised after it.
+
+    The product is part of its last layer, so it costs nothing; the vectors of a body that ends otherwise (half-mlp's
+    are all >= 0) stay as they are.
+    """
+    turned = copy.deepcopy(projector)
+    body = turned.body
+    layers: list[nn.Module] = list(body) if isinstance(body, nn.Sequential) else [body]
+    norm = layers.pop() if isinstance(layers[-1], nn.BatchNorm1d) else None
+    last = layers[-1]
+    if not isinstance(last, nn.Linear):
+        return turned
+    if isinstance(norm, nn.BatchNorm1d):
+        mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        scale = norm.weight / (variance + norm.eps).sqrt()
+        last.weight.mul_(scale[:, None])
+        last.bias.copy_((last.bias - mean) * scale + norm.bias)
+        norm.reset_parameters()
+        variance.fill_(1 - norm.eps)  # so that it changes nothing
+    last.weight.copy_(matrix.T @ last.weight)
+    last.bias.copy_(last.bias @ matrix)
+    return turned
+
+
+class OfModality(nn.Module):
+    """A projector bound to one modality."""
+
+    def __init__(self, projector: Projector, modality: str) -> None:
+        super().__init__()
+        self.projector, self.modality = projector, modality
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Project (N, in_dim) unit vectors to (N, out_dim) unit vectors."""
+        projected: Tensor = self.projector(x, self.modality)
+        return projected
+
+
+def _mlp(c: ProjectorConfig) -> nn.Module:
+    first = (nn.Linear(c.in_dim, c.hidden), nn.BatchNorm1d(c.hidden), nn.ReLU())
+    return nn.Sequential(*first, nn.Linear(c.hidden, c.out_dim), nn.BatchNorm1d(c.out_dim))
+
+
+_BODIES: dict[str, Callable[[ProjectorConfig], nn.Module]] = {
+    "mlp": _mlp,
+    "half-mlp": lambda c: nn.Sequential(nn.Linear(c.in_dim, c.out_dim), nn.BatchNorm1d(c.out_dim), nn.ReLU()),
+    "linear": lambda c: nn.Linear(c.in_dim, c.out_dim),
+    "identity": lambda c: nn.Identity(),
+    "route": lambda c: Route(c.anchors, c.in_dim, c.out_dim, c.tau, c.top_k),
+}
+
+
+def _expect(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(what)
+
+
+def _body(config: ProjectorConfig) -> nn.Module:
+    if config.kind not in _BODIES:
+        raise ArtifactError(f"unknown projector kind {config.kind!r}; expected one of {', '.join(_BODIES)}")
+    return _BODIES[config.kind](config)
+
+
+def initialise(projector: Projector, init: Init, generator: torch.Generator) -> None:
+    """Fill the linear layers from ``generator``: PyTorch's default rule, Xavier, or identity (as shapes allow)."""
+    for layer in _linears(projector):
+        bound = layer.in_features**-0.5
+        with torch.no_grad():
+            if init == "identity":
+                layer.weight.copy_(torch.eye(*layer.weight.shape))
+                layer.bias.zero_()
+            elif init == "xavier":
+                limit = (6 / sum(layer.weight.shape)) ** 0.5
+                layer.weight.uniform_(-limit, limit, generator=generator)
+                layer.bias.zero_()
+            else:
+                layer.weight.uniform_(-bound, bound, generator=generator)
+                layer.bias.uniform_(-bound, bound, generator=generator)
+
+
+def _linears(projector: Projector) -> Sequence[nn.Linear]:
+    return [layer for layer in projector.modules() if isinstance(layer, nn.Linear)]
