@@ -273,6 +273,29 @@ def test_short_oggs_are_whole(samples, subtype):
     assert not notes
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("rate", [8_000, 22_050, 48_000, 96_000])
+def test_short_vorbis_has_its_samples_and_no_others(rate, channels):
+    for count in (1, 65, 257, 512, 1000, 2049, 5000):
+        data = encoded(0.2 * RNG.normal(size=(count, channels)), "OGG", rate=rate)
+        found, notes = read(data, rate)
+        assert len(found) == count and not notes
+        exact = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)[0].mean(axis=1)
+        np.testing.assert_array_equal(found, np.clip(exact, -1, 1))
+
+
+def test_short_vorbis_is_joined_cut_and_damaged_like_longer():
+    one, two = (encoded(TONE[:count], "OGG") for count in (10_000, 777))
+    np.testing.assert_array_equal(read(one + two + one)[0], np.concatenate([read(each)[0] for each in (one, two, one)]))
+    assert len(read(one + two, max_seconds=0.65)[0]) == 10_400
+    broken = one[:-30] + b"\xff\0\xff" + one[-27:]
+    for data in (broken, broken + two, two + broken):
+        with pytest.raises(ItemError, match="damaged sound: 0 of 10000 samples"):
+            read(data)
+    with pytest.raises(ItemError, match="truncated"):
+        read(two + one[:-30])
+
+
 def test_a_long_delay_of_opus_is_no_damage():
     end = OPUS.index(b"OggS", 4)
     first = patched(patched(OPUS[:end], OPUS.index(b"OpusHead") + 10, 12_000, 2), 22, 0)  # a quarter of a second

@@ -1,8 +1,8 @@
 """Decode sounds: untrusted bytes in, mono samples or an ItemError out.
 
 Two libraries read them. libsndfile has what lies in chunks (WAV, AIFF and their kin), where positions are exact; it is
-quick, and knows every subtype. PyAV has the streams (FLAC, Ogg, MPEG), whose length only decoding finds. Both read
-from the beginning to the end and never seek.
+quick, and knows every subtype. PyAV has the streams (FLAC, Ogg, MPEG), whose length only decoding finds; but for
+Vorbis of a single page. Both read from the beginning to the end and never seek.
 """
 
 from __future__ import annotations
@@ -73,30 +73,35 @@ class _Bytes(io.BytesIO):
             return self.tell()
 
 
-def _decode_chunks(data: bytes, mix: Mix) -> None:
+def _decode_chunks(data: bytes, mix: Mix, position: int = 0) -> None:
+    """Add what libsndfile reads to the mix; of Ogg, with the position that the last page tells."""
     import soundfile
 
+    before = mix.count
     try:
         with soundfile.SoundFile(_Bytes(data)) as file:
             file.seekable = lambda: False  # else soundfile seeks after every read
             frames, rate, size = int(file.frames), int(file.samplerate), max(1, _BLOCK // file.channels)
             mix.expect(frames, rate)
             while not mix.full:
-                block = file.read(min(size, max(1, frames - mix.count)), dtype="float32", always_2d=True)
+                block = file.read(min(size, max(1, frames - mix.count + before)), dtype="float32", always_2d=True)
                 if not block.size:
                     break
                 mix.add(block, rate)
     except soundfile.LibsndfileError as error:
         raise ItemError(f"damaged or unknown sound: {one_line(error.error_string)}") from error
-    if not mix.full and mix.count < 0.9 * frames:  # of a codec in blocks the frames are an estimate
-        raise ItemError(f"truncated sound: {mix.count} of {frames} samples")
+    count, expected = mix.count - before, frames or position  # a page that is damaged has no frames
+    if not mix.full and count < 0.9 * expected:  # of a codec in blocks the frames are an estimate
+        raise ItemError(f"{'damaged' if position else 'truncated'} sound: {count} of {expected} samples")
 
 
 def _decode_streams(data: bytes, mix: Mix) -> None:
     links, cut = streams.ogg_links(data) if data[:4] == b"OggS" else ([streams.Link(data, 0)], None)
     for link in links:
         try:
-            if not mix.full:
+            if link.is_short_vorbis and not mix.full:
+                _decode_chunks(link.data, mix, link.position)
+            elif not mix.full:
                 _Stream(link, mix).decode()
         except ItemError:
             if cut is None or link is not links[-1]:

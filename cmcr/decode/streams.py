@@ -95,6 +95,12 @@ class Link:
     data: bytes
     position: int
 
+    @property
+    def is_short_vorbis(self) -> bool:
+        """Whether all its sound is on one page: FFmpeg needs two to see at which sample a Vorbis stream ends."""
+        positions = (page.position for page in _pages(self.data) if page.position > 0)
+        return self.data[28:35] == b"\x01vorbis" and len(list(itertools.islice(positions, 2))) == 1
+
 
 def ogg_links(data: bytes) -> tuple[list[Link], str | None]:
     """Return the streams that follow one another in an Ogg file, and in which way the last is cut (None: it is not).
