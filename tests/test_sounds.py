@@ -97,6 +97,13 @@ def test_lossy_formats_differ_by_rounding_alone(data, apart, tmp_path):
         np.testing.assert_allclose(ours, theirs, atol=apart)
 
 
+@pytest.mark.parametrize("channels", [7, 8, 9, 64])
+def test_many_channels_of_a_stream_are_mixed(channels, tmp_path):
+    many = np.stack([TONE * (n + 1) / channels for n in range(channels)], axis=1)
+    data = encoded(many, "OGG")
+    np.testing.assert_allclose(read(data)[0], whole(data, tmp_path), atol=1e-5)
+
+
 def test_both_libraries_agree_on_plain_wav():
     for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"):
         data = encoded(np.stack([TONE, TONE / 3], axis=1), subtype=subtype)

@@ -16,6 +16,7 @@ from cmcr.decode.common import one_line
 from cmcr.errors import ItemError
 
 _JOINED = 1 << 16  # samples of all channels
+_MANY = 8  # from so many planes on PyAV reads memory that is not the frame's, and may crash
 
 
 @contextmanager
@@ -65,6 +66,10 @@ def joined(frames: Iterable[Any]) -> Iterator[tuple[np.ndarray, int]]:
 
 def _samples(frame: Any) -> np.ndarray:
     """Return a frame of any sample format as (n, channels) float32, full scale being 1."""
+    if frame.format.is_planar and frame.layout.nb_channels >= _MANY:
+        import av
+
+        (frame,) = av.AudioResampler(format=frame.format.packed).resample(frame)
     found: np.ndarray = frame.to_ndarray()
     found = found.T if frame.format.is_planar else found.reshape(-1, frame.layout.nb_channels)
     if found.dtype == np.uint8:
