@@ -22,6 +22,8 @@ def run(tmp_path, command, environment=(), **streams):
         env={**os.environ, **dict(environment)},
         capture_output=True,
         timeout=120,
+        # Whoever runs the tests in the background of a shell has Ctrl-C ignored, and so would all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **streams,
     )
     out, err = (text.decode("utf-8", "surrogateescape") for text in (done.stdout, done.stderr))
