@@ -15,7 +15,7 @@ from cmcr.connect.join import Side
 from cmcr.connect.methods.c_mcr import batch_loss
 from cmcr.connect.methods.teacher import Teacher
 from cmcr.connect.pairs import build_pairs
-from cmcr.connect.run import Bench
+from cmcr.connect.validation import Bench
 from cmcr.devices import matrix_products
 from cmcr.memory import EncoderInfo, MemoryWriter, Row
 

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import importlib.util
 import re
 import subprocess
 import sys
@@ -81,3 +82,12 @@ def test_rooms_and_files_stay_small():
         room = "/".join(parts[: 2 if parts[:1] == ("evaluate",) else 1])
         rooms[room] = rooms.get(room, 0) + count
     assert max(rooms.values()) <= 2500, rooms
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_what_a_benchmark_imports_of_cmcr_is_there(script):
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cmcr"):
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                assert hasattr(module, name.name) or importlib.util.find_spec(f"{node.module}.{name.name}")
