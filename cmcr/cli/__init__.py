@@ -1,4 +1,4 @@
-"""The ``cmcr`` command: parse, call, print. Loads no model library until a command needs one."""
+"""The ``cmcr`` command: parse, call, print. Loads a command when it is called, and a library when one needs it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from cmcr import console, process
-from cmcr.cli import connect, demo, embed, encoders, evaluate, heads, info, map, retrieve, score
+from cmcr.cli.groups import LazyGroup
+from cmcr.cli.listing import COMMANDS
 from cmcr.errors import CmcrError, InputError
 from cmcr.printable import printable
-from cmcr.reading import why
 
 TRACEBACK = "CMCR_TRACEBACK"
 """The environment variable that lets an unforeseen error show where it arose."""
 
 
-class _Commands(TyperGroup):
+class _Commands(LazyGroup):
     """The commands; what an argument says is made printable before a complaint about it quotes it."""
+
+    table = COMMANDS
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
         with _printable_complaints():
@@ -69,21 +70,6 @@ def _root(
     ] = False,
 ) -> None:
     """Connect pretrained contrastive spaces without paired data."""
-
-
-# Each command is a plain function in its own module; they import their libraries when they run.
-app.command("encoders")(encoders.encoders)
-app.command("embed")(embed.embed)
-app.command("info")(info.info)
-app.command("connect")(connect.connect)
-app.command("import-heads")(heads.import_heads)
-app.command("retrieve")(retrieve.retrieve)
-app.add_typer(evaluate.app, name="eval")
-app.command("score")(score.score)
-app.command("index")(retrieve.index)
-app.command("export")(retrieve.export)
-app.command("map")(map.map_memory)
-app.command("demo")(demo.demo)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -133,6 +119,8 @@ def _failed(error: Exception) -> int:
     elif os.environ.get(TRACEBACK):
         raise error
     else:
+        from cmcr.reading import why
+
         what = f"{type(error).__name__}: {why(error)}"
         console.fail(f"{what}; this is a fault of cmcr: please report it with what {TRACEBACK}=1 shows")
     return 1
@@ -148,6 +136,8 @@ def _of_stdout(error: OSError) -> OSError:
 
 
 def _os_error(error: OSError) -> str:
+    from cmcr.reading import why
+
     cure = {
         errno.ENOSPC: "free some space and run the same command again",
         errno.EBADF: "it is closed: give it somewhere to go",

@@ -1,0 +1,31 @@
+"""The commands by name: where each is, and the first paragraph of its help, in the order of the help."""
+
+from __future__ import annotations
+
+# A test compares the texts with the commands' own, for ``cmcr --help`` shows these and loads no command.
+# ruff: noqa: E501
+# fmt: off
+COMMANDS = {
+    "encoders": ("encoders:encoders", "List the encoders: what is installed, what is missing, dims, modalities, and where weights are expected."),
+    "embed": ("embed:embed", "Embed files into a memory, or go on with one: only what is new is embedded."),
+    "info": ("info:info", "Show what a memory or a space holds, or check it."),
+    "connect": ("connect:connect", "Connect two memories that share a modality into one space, without any pair of their other modalities."),
+    "import-heads": ("heads:import_heads", "Import the official C-MCR heads as a connected space."),
+    "retrieve": ("retrieve:retrieve", "Find the rows of a memory nearest to a query of any modality of the space."),
+    "score": ("score:score", "Cosine of every A with every B, and its softmax over the Bs; without --with, of the first A with the others."),
+    "index": ("retrieve:index", "Build a FAISS index of a memory as it lies in a space, kept beside the memory."),
+    "export": ("retrieve:export", "Write projected vectors, or the projectors themselves, for other tools."),
+    "map": ("map:map_memory", "Draw memories as points of a plane, coloured by modality, label or another group, as an HTML page."),
+    "demo": ("demo:demo", "Write unpaired pictures, sounds, texts and shapes; embed, connect, retrieve and evaluate them: about a minute."),
+    "eval": ("evaluate:app", "Measure a space."),
+}
+
+EVALUATIONS = {
+    "retrieval": ("eval_retrieval:retrieval", "Retrieval over pairs, both ways: a picture for its sound and a sound for its picture, or any other two."),
+    "modelnet40": ("eval_zero_shot:modelnet40", "Zero-shot classification of ModelNet40's shapes, as ULIP measures it: top-1, top-3, top-5 and each class."),
+    "zero-shot": ("eval_zero_shot:zero_shot", "Zero-shot classification of any labelled images, sounds or point clouds: a folder a class, ESC-50, a manifest."),
+    "localization": ("eval_localization:localization", "Sound source localisation: which part of its picture sounds? cIoU@0.5 and AUC on VGG-SS or Flickr-SoundNet."),
+    "counterfactual": ("eval_localization:counterfactual", "Counterfactual recognition: is what sounds in the picture at all? AP, max-F1, LocAcc on the Extended lists."),
+    "retention": ("eval_retention:retention", "What connecting costs each source space: its own retrieval, classification and geometry, before and after."),
+    "compare": ("eval_retention:compare", "Set methods, recipes and seeds side by side: mean and deviation, and a paired test where spaces are given."),
+}
