@@ -53,6 +53,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/data_path.py
 	$(BIN)/python benchmarks/pairing.py
+	$(BIN)/python benchmarks/startup.py
 
 bench-quality: $(STAMP)
 	$(BIN)/python benchmarks/$(if $(BED),bed.py $(BED),quality.py)
