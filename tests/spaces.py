@@ -44,7 +44,7 @@ def vector_of(data, dim):
     return (x / np.linalg.norm(x)).astype(np.float32)
 
 
-def load_fake_encoder(name, device="cpu", weights=()):
+def load_fake_encoder(name, device="cpu", weights=(), precision="fp32"):
     if name not in DIMS:
         raise UnknownEncoderError(f"unknown encoder {name!r}")
     return FakeEncoder(name)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from spaces import load_fake_encoder, make_memory, make_space, texts
 
-from cmcr.ask import retrieve as retrieve_module
+from cmcr.ask import subject as subject_module
 from cmcr.cli import main
 from cmcr.modality import Modality
 
@@ -17,7 +17,7 @@ TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    monkeypatch.setattr(retrieve_module, "load_encoder", load_fake_encoder)
+    monkeypatch.setattr(subject_module, "load_encoder", load_fake_encoder)
     monkeypatch.chdir(tmp_path)
     make_space().save("space")
     pairs = {f"x{n}": (f"../p{n}.png", None, b"%d" % n) for n in range(12)}

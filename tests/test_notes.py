@@ -9,7 +9,6 @@ from spaces import FakeEncoder as SpaceFake
 from spaces import make_memory, make_space
 
 from cmcr import media
-from cmcr.ask import retrieve as retrieve_module
 from cmcr.ask import subject as subject_module
 from cmcr.cli import main
 from cmcr.decode import note
@@ -86,7 +85,6 @@ def test_a_query_with_a_note_is_told(sounds, monkeypatch, capsys):
     def load(name, device="cpu", *, weights=(), precision="fp32"):
         return Encoder(name)
 
-    monkeypatch.setattr(retrieve_module, "load_encoder", load)
     monkeypatch.setattr(subject_module, "load_encoder", load)
     make_space().save("space")
     make_memory(sounds.parent / "seen", "seer", {Modality.IMAGE: {"x": ("p.png", None, b"1")}})

@@ -15,7 +15,7 @@ from PIL import Image
 from spaces import load_fake_encoder, make_memory, make_space
 
 from cmcr.ask import ask, retrieval_page
-from cmcr.ask import retrieve as retrieve_module
+from cmcr.ask import subject as subject_module
 from cmcr.ask.retrieve import retrieve
 from cmcr.items import Item
 from cmcr.modality import Modality
@@ -260,7 +260,7 @@ def test_a_cloud_is_drawn_upright_with_near_points_on_top():
 
 
 def test_the_page_of_a_retrieval(tmp_path, monkeypatch):
-    monkeypatch.setattr(retrieve_module, "load_encoder", load_fake_encoder)
+    monkeypatch.setattr(subject_module, "load_encoder", load_fake_encoder)
     monkeypatch.chdir(tmp_path)
     files = tmp_path / "files"
     files.mkdir()

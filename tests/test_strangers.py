@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from spaces import load_fake_encoder, make_memory, make_space
 
-import cmcr.ask.retrieve as retrieve_module
+import cmcr.ask.subject as subject_module
 from cmcr import Memory, Modality
 from cmcr.ask import make_index
 from cmcr.cli import main
@@ -42,7 +42,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("SECRET", SECRET)
     monkeypatch.chdir(home / "project")
-    monkeypatch.setattr(retrieve_module, "load_encoder", load_fake_encoder)
+    monkeypatch.setattr(subject_module, "load_encoder", load_fake_encoder)
     return home
 
 

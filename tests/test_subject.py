@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from spaces import FakeEncoder, make_space
+from spaces import FakeEncoder, make_memory, make_space, texts
 
-from cmcr.ask import Subject
+from cmcr.ask import Subject, ask
 from cmcr.ask import subject as module
-from cmcr.errors import ArtifactError, InputError
+from cmcr.ask.row_names import find_row
+from cmcr.errors import ArtifactError, InputError, UnknownEncoderError
 from cmcr.items import Inputs, text_item
 from cmcr.modality import Modality
 
@@ -81,3 +82,50 @@ def test_an_encoder_of_other_weights_is_refused(monkeypatch):
     monkeypatch.setattr(module, "load_encoder", lambda name, *_, **__: FakeEncoder(name, fingerprint="f" * 64))
     with pytest.raises(ArtifactError, match="encoder seer is ffffffffffff here"):
         Subject("a space", make_space()).encoder_for(TEXT)
+
+
+def test_without_a_folder_nothing_is_kept_and_the_vectors_are_those_of_a_memory(calls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    subject = Subject("a space", make_space())
+    words = [*WORDS, " ", *(f"text {n}" for n in range(150))]
+    at_once = subject.embed(inputs(words))
+    assert not list(tmp_path.iterdir())
+    kept = subject.embed(inputs(words), tmp_path / "kept")
+    np.testing.assert_allclose(at_once.raw, kept.raw, atol=1e-6)
+    np.testing.assert_allclose(at_once.vectors, kept.vectors, atol=1e-6)
+    assert at_once.items == kept.items and [skip.reason for skip in at_once.skips] == ["empty text"]
+
+
+def test_a_row_of_a_memory_is_projected_as_the_memory_is(tmp_path):
+    subject, memory = Subject("a space", make_space()), make_memory(tmp_path / "mem", "seer", {TEXT: texts(4)})
+    row = find_row(f"{memory.path}#t2")
+    np.testing.assert_allclose(subject.project_row(row), subject.project_memory(memory, TEXT)[2], atol=1e-6)
+
+
+def test_an_encoder_that_does_not_run_here_is_named_with_who_else_could(calls, monkeypatch):
+    def unknown(name, *_, **__):
+        raise UnknownEncoderError(f"unknown encoder {name!r}")
+
+    monkeypatch.setattr(module, "load_encoder", unknown)
+    subject = Subject("a space", make_space())
+    with pytest.raises(InputError, match=r"seer embeds text .*its vectors were imported.*--encoder hearer, or a row"):
+        subject.embed(inputs())
+    with pytest.raises(InputError, match=r"hearer embeds audio .*; ask with a row of a memory"):
+        subject.encoder_for(Modality.AUDIO)
+
+
+def test_the_encoder_asked_for_embeds_what_it_can(calls):
+    subject = Subject("a space", make_space())
+    assert subject.preferred(TEXT, ["hearer", "seer"]) == "hearer"
+    assert subject.preferred(Modality.IMAGE, ["hearer", "seer"]) == "seer"
+    assert subject.preferred(Modality.IMAGE, ["hearer"]) is None
+
+
+def test_queries_of_one_subject_load_its_encoder_once(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(module, "load_encoder", lambda name, *_, **__: loaded.append(name) or FakeEncoder(name))
+    subject = Subject("a space", make_space())
+    asked = [ask(subject, word) for word in WORDS]
+    assert loaded == ["seer"]
+    alone = ask(make_space(), WORDS[0])
+    np.testing.assert_array_equal(asked[0].vector, alone.vector)

@@ -7,15 +7,12 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from cmcr.ask.row_names import NamedRow, find_row
-from cmcr.decode import decoding
-from cmcr.encoders import load_encoder
-from cmcr.encoders.base import Encoder
-from cmcr.errors import ArtifactError, InputError, ItemError, UnknownEncoderError
+from cmcr.ask.row_names import find_row
+from cmcr.ask.subject import Subject
+from cmcr.errors import InputError
 from cmcr.files import locked, refuse_linked_folders, remove_left_behind
 from cmcr.items import Inputs, Item, Up, item_from_query, read_items, turned
 from cmcr.memory import Memory
@@ -23,9 +20,7 @@ from cmcr.memory.memory import Row
 from cmcr.modality import Modality
 from cmcr.search import Blocks, ExactIndex, Index, IndexInfo, build_index, index_path, load_index, save_index
 from cmcr.space import ConnectedSpace
-from cmcr.space.space import SpaceEncoder
 
-BATCH = 64
 CHECKED_BYTES = 64 << 20
 """A gallery up to this size is compared with its sha256 before it is searched: less than a tenth of a query's time."""
 
@@ -75,7 +70,7 @@ class Hit:
 
 
 def ask(
-    space: ConnectedSpace,
+    space: ConnectedSpace | Subject,
     query: str,
     *,
     modality: Modality | None = None,
@@ -87,32 +82,34 @@ def ask(
     """Embed one query.
 
     Args:
-        space: The space to ask.
+        space: The space to ask; a ``Subject`` of it keeps its encoders loaded from one query to the next.
         query: A text, a file of a modality of the space, or ``MEMORY#ID``: a row of a memory.
         modality: The query's modality, where it cannot be seen.
         encoder: Which encoder of the space embeds it; the first one that has its modality when left out.
-        device: Where the encoder runs.
-        weights: Files and folders where the encoder's weights are looked for first.
+        device: Where the encoder runs; a ``Subject`` knows it.
+        weights: Files and folders where the encoder's weights are looked for first; a ``Subject`` knows them.
         up: The axis that points up in a point cloud; None: as the encoder expects.
 
     Raises:
         InputError: the query is empty, unreadable, or of a modality the space lacks; or nothing here can embed it.
         ArtifactError: the encoder or the memory is not the one the space was made with.
     """
+    subject = _subject(space, device, weights)
     row = find_row(query, modality)
     if row is not None:
-        return _row_query(space, row)
-    item = item_from_query(query, [modality] if modality else space.modalities)
-    if up is not None:
-        item = turned(Inputs(item.modality, [item]), up).items[0]
-    found, failed = _embed(space, [item], encoder, device, weights)
+        vector, encoder = subject.project_row(row), row.memory.encoder.name
+        name = f"{row.memory.path}#{row.row.id}"
+        return Query(name, row.modality, encoder, vector, row.row, row.memory, row.row.note)
+    item = item_from_query(query, [modality] if modality else subject.modalities)
+    inputs = Inputs(item.modality, [item])
+    found, failed = _queries(subject, inputs if up is None else turned(inputs, up), encoder)
     if failed:
         raise InputError(f"query {query[:80]!r}: {failed[0][1]}")
     return found[0]
 
 
 def ask_many(
-    space: ConnectedSpace,
+    space: ConnectedSpace | Subject,
     source: str,
     *,
     modality: Modality | None = None,
@@ -129,74 +126,28 @@ def ask_many(
     Raises:
         InputError: as ``ask``; or no query can be used.
     """
-    items = read_items(source, modality, space.modalities, up=up).items
-    found, failed = _embed(space, items, encoder, device, weights)
+    subject = _subject(space, device, weights)
+    found, failed = _queries(subject, read_items(source, modality, subject.modalities, up=up), encoder)
     if not found:
         first = f": {failed[0][0].source}: {failed[0][1]}" if failed else ""
         raise InputError(f"{source}: none of {len(failed)} queries can be used{first}")
     return found, failed
 
 
-def _embed(
-    space: ConnectedSpace, items: Sequence[Item], name: str | None, device: str, weights: Sequence[Path]
-) -> tuple[list[Query], list[tuple[Item, str]]]:
-    if not items:
+def _subject(space: ConnectedSpace | Subject, device: str, weights: Sequence[Path]) -> Subject:
+    return space if isinstance(space, Subject) else Subject("the space", space, device=device, weights=weights)
+
+
+def _queries(subject: Subject, inputs: Inputs, encoder: str | None) -> tuple[list[Query], list[tuple[Item, str]]]:
+    if not inputs.items:
         return [], []
-    modality = items[0].modality
-    encoder = _load(space, space.encoder_for(modality, name), modality, device, weights)
-    found: list[Query] = []
-    failed: list[tuple[Item, str]] = []
-    for start in range(0, len(items), BATCH):
-        prepared: list[Any] = []
-        good: list[Item] = []
-        notes: dict[str, str] = {}
-        for item in items[start : start + BATCH]:
-            try:
-                with decoding() as decoder:
-                    prepared.append(encoder.prepare(item, item.read()))
-                good.append(item)
-                notes[item.id] = "; ".join(decoder.notes)
-            except ItemError as error:
-                failed.append((item, str(error)))
-        vectors = encoder.encode(modality, prepared) if good else np.zeros((0, encoder.dim), np.float32)
-        norms = np.linalg.norm(vectors, axis=1)
-        usable = np.isfinite(norms) & (norms > 0)
-        failed += [(item, "its vector is zero or not finite") for item in np.array(good, object)[~usable]]
-        projected = space.project(vectors[usable], encoder=encoder.name, modality=modality)
-        named = zip(np.array(good, object)[usable], projected, strict=True)
-        found += [
-            Query(item.text or item.source, modality, encoder.name, vector, item, note=notes[item.id] or None)
-            for item, vector in named
-        ]
-    return found, failed
-
-
-def _load(
-    space: ConnectedSpace, entry: SpaceEncoder, modality: Modality, device: str, weights: Sequence[Path]
-) -> Encoder:
-    try:
-        encoder = load_encoder(entry.name, device, weights=weights)
-    except UnknownEncoderError as error:
-        others = [e.name for e in space.encoders.values() if modality in e.modalities and e.name != entry.name]
-        cure = f"--encoder {others[0]}, or a row of a memory, MEMORY#ID" if others else "a row of a memory, MEMORY#ID"
-        raise InputError(
-            f"{entry.name} embeds {modality} in this space but is not an encoder that runs here "
-            f"(its vectors were imported); ask with {cure}"
-        ) from error
-    if not entry.is_made_by(encoder.name, encoder.fingerprint):
-        raise ArtifactError(
-            f"encoder {entry.name} is {encoder.fingerprint[:12]} here, and the space was made with "
-            f"{entry.fingerprint[:12]}; install that version, or embed and connect anew"
-        )
-    return encoder
-
-
-def _row_query(space: ConnectedSpace, found: NamedRow) -> Query:
-    memory, own = found.memory, found.modality
-    space.check_memory(memory, own)
-    row = found.row
-    vector = space.project(memory.vectors(own, [found.number]), encoder=memory.encoder.name, modality=own)[0]
-    return Query(f"{memory.path}#{row.id}", own, memory.encoder.name, vector, row, memory, row.note)
+    made = subject.embed(inputs, encoder=encoder)
+    reasons = {skip.id: skip.reason for skip in made.skips}
+    found = [
+        Query(item.text or item.source, inputs.modality, made.encoder, vector, item, note=made.notes.get(item.id))
+        for item, vector in zip(made.items, made.vectors, strict=True)
+    ]
+    return found, [(item, reasons[item.id]) for item in inputs.items if item.id in reasons]
 
 
 def _gallery(space: ConnectedSpace, memory: Memory, modality: Modality) -> Blocks:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
-from cmcr.ask.row_names import NamedRow, find_row
+from cmcr.ask.row_names import find_row
 from cmcr.ask.subject import Subject
 from cmcr.errors import InputError, nearest
 from cmcr.items import Inputs, Item, Up, item_from_query, turned
@@ -85,7 +83,7 @@ def _vectors(
     for number, name in enumerate(names):
         row = find_row(name)
         if row is not None:
-            found[name] = _row_vector(subject, row)
+            found[name] = subject.project_row(row)
             continue
         item = item_from_query(name, subject.modalities)
         items.setdefault(item.modality, []).append((name, replace(item, id=str(number))))
@@ -99,19 +97,9 @@ def _vectors(
 
 
 def _embedded(subject: Subject, inputs: Inputs, encoder: str | None) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    entries = subject.space.encoders if subject.space else {}
-    chosen = encoder if encoder in entries and inputs.modality in entries[encoder].modalities else None
-    with tempfile.TemporaryDirectory() as folder:
-        embedded = subject.embed(inputs, Path(folder), encoder=chosen)
+    embedded = subject.embed(inputs, encoder=subject.preferred(inputs.modality, [encoder] if encoder else []))
     if embedded.skips:
         skip = embedded.skips[0]
         source = next(item.text or item.source for item in inputs.items if item.id == skip.id)
         raise InputError(f"{source[:80]!r}: {skip.reason}")
     return {item.id: vector for item, vector in zip(embedded.items, embedded.vectors, strict=True)}, embedded.notes
-
-
-def _row_vector(subject: Subject, found: NamedRow) -> np.ndarray:
-    memory, own = found.memory, found.modality
-    subject.check_memory(memory, own)
-    vector: np.ndarray = subject.project(memory.vectors(own, [found.number]), own, memory.encoder.name)[0]
-    return vector

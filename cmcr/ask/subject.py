@@ -1,4 +1,4 @@
-"""What is evaluated: a connected space, or a bare encoder, behind one face."""
+"""What can embed this? A connected space, or a bare encoder, behind one face: for queries, scores and evaluations."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
+from cmcr.ask.row_names import NamedRow
 from cmcr.devices import Precision
 from cmcr.embed import embed
+from cmcr.embed.shard import Embedder
 from cmcr.encoders import load_encoder
 from cmcr.encoders.base import Encoder
-from cmcr.errors import ArtifactError, InputError
+from cmcr.errors import ArtifactError, InputError, UnknownEncoderError
 from cmcr.hooks import Progress, silent
 from cmcr.items import Inputs, Item, text_item
 from cmcr.memory import Memory, Skip
 from cmcr.modality import Modality
 from cmcr.space import ConnectedSpace
+from cmcr.space.space import SpaceEncoder
+
+BATCH = 64
+"""Items given to an encoder at once."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Embedded:
         vectors: (N, dim) float32 unit vectors in the space; ``raw`` for a bare encoder.
         encoder: Who embedded them.
         skips: The items that could not be embedded, with their reasons.
-        fingerprint: Of the memory that keeps the raw vectors.
+        fingerprint: Of the memory that keeps the raw vectors; empty where none does.
         notes: What decoders told of some items in this run, by id.
     """
 
@@ -45,7 +51,12 @@ class Embedded:
 
 
 class Subject:
-    """A space or a bare encoder, which embeds items and keeps their raw vectors in memories.
+    """A space or a bare encoder: who embeds an item, whether it is the encoder of the space, and what comes of it.
+
+    >>> from cmcr.items import Inputs, text_item
+    >>> found = Subject.open("tiny-clip").embed(Inputs(Modality.TEXT, [text_item("two red drums", "query")]))
+    >>> found.encoder, found.vectors.shape
+    ('tiny-clip', (1, 64))
 
     Attributes:
         name: As the user gave it.
@@ -64,7 +75,7 @@ class Subject:
         precision: Precision = "fp32",
     ) -> None:
         self.name, self.space = name, space
-        self._device, self._weights, self._precision = device, tuple(weights), precision
+        self._device, self._weights, self._precision = device, weights, precision
         self._loaded: dict[str, Encoder] = {}
         alone = None if space else self.load(name)
         self.modalities: tuple[Modality, ...] = space.modalities if space else alone.modalities if alone else ()
@@ -101,13 +112,21 @@ class Subject:
                 raise InputError(f"{self.name} embeds {' and '.join(alone.modalities)}, not {modality}")
             return alone
         entry = self.space.encoder_for(modality, encoder)
-        found = self.load(entry.name)
+        try:
+            found = self.load(entry.name)
+        except UnknownEncoderError as error:
+            raise InputError(_imported(self.space, entry, modality)) from error
         if not entry.is_made_by(found.name, found.fingerprint):
             raise ArtifactError(
                 f"encoder {entry.name} is {found.fingerprint[:12]} here, and the space was made with "
                 f"{entry.fingerprint[:12]}; give that one's --weights, or embed and connect anew"
             )
         return found
+
+    def preferred(self, modality: Modality, names: Sequence[str]) -> str | None:
+        """Return the first of these encoders of the space that has a modality; None: they leave it to the space."""
+        known = self.space.encoders if self.space else {}
+        return next((name for name in names if name in known and modality in known[name].modalities), None)
 
     def load(self, name: str) -> Encoder:
         """Return an encoder, loaded once."""
@@ -142,18 +161,31 @@ class Subject:
         self.check_memory(memory, modality)
         return memory.vectors(modality) if self.space is None else self.space.project(memory, modality=modality)
 
+    def project_row(self, found: NamedRow) -> np.ndarray:
+        """Return the (dim,) unit vector in the space of one row of a memory; the raw one for a bare encoder.
+
+        Raises:
+            ArtifactError: as ``project_memory``.
+        """
+        memory, own = found.memory, found.modality
+        self.check_memory(memory, own)
+        vector: np.ndarray = self.project(memory.vectors(own, [found.number]), own, memory.encoder.name)[0]
+        return vector
+
     def embed(
-        self, inputs: Inputs, folder: Path, *, encoder: str | None = None, progress: Progress = silent
+        self, inputs: Inputs, folder: Path | None = None, *, encoder: str | None = None, progress: Progress = silent
     ) -> Embedded:
         """Embed items into a memory under ``folder``, or take from it what a run before has embedded.
 
         Args:
             inputs: What to embed; ids are unique.
-            folder: Holds a memory for each encoder.
+            folder: Holds a memory for each encoder; None: nothing is kept.
             encoder: Which of the space's encoders; its first that has the modality when left out.
             progress: Told after every batch.
         """
         chosen = self.encoder_for(inputs.modality, encoder)
+        if folder is None:
+            return self._embed_once(chosen, inputs)
         path = folder / re.sub(r"[^A-Za-z0-9.-]+", "_", chosen.name)
         report = embed(chosen, inputs, path, dtype="float32", progress=progress)
         memory = Memory.open(path)
@@ -170,6 +202,15 @@ class Subject:
         notes = {row.id: row.note for row in report.noted if row.note}
         return Embedded(items, raw, vectors, chosen.name, skips, memory.fingerprint(inputs.modality), notes)
 
+    def _embed_once(self, encoder: Encoder, inputs: Inputs) -> Embedded:
+        with Embedder(encoder, inputs.modality, Path(), batch_size=BATCH) as embedder:
+            made = embedder.shard(inputs.items)
+        failed = {skip.id for skip in made.skips}
+        items = [item for item in inputs.items if item.id not in failed]
+        notes = {row.id: row.note for row in made.noted if row.note}
+        vectors = self.project(made.vectors, inputs.modality, encoder.name)
+        return Embedded(items, made.vectors, vectors, encoder.name, made.skips, notes=notes)
+
     def texts(self, texts: Sequence[str], folder: Path, *, encoder: str | None = None) -> tuple[np.ndarray, str]:
         """Return the (N, D) raw vectors of N texts, repeated ones included, and their encoder's name.
 
@@ -182,3 +223,13 @@ class Subject:
             raise InputError(f"{found.encoder} cannot embed {len(found.skips)} texts: {found.skips[0].reason}")
         row_of = {item.id: row for row, item in enumerate(found.items)}
         return found.raw[[row_of[items[text].id] for text in texts]], found.encoder
+
+
+def _imported(space: ConnectedSpace, entry: SpaceEncoder, modality: Modality) -> str:
+    """Return what is wrong where an encoder of a space is none that runs here, and who else could be asked."""
+    others = [each.name for each in space.encoders.values() if modality in each.modalities and each.name != entry.name]
+    cure = f"--encoder {others[0]}, or a row of a memory, MEMORY#ID" if others else "a row of a memory, MEMORY#ID"
+    return (
+        f"{entry.name} embeds {modality} in this space but is not an encoder that runs here "
+        f"(its vectors were imported); ask with {cure}"
+    )

@@ -177,7 +177,7 @@ def _encoder(subject: Subject, modality: Modality, wanted: Sequence[str]) -> str
     for name in wanted:
         if name not in known:
             raise InputError(f"--encoder {name}: not in {subject.name}; it has {', '.join(known)}")
-    return next((name for name in wanted if modality in known[name].modalities), None)
+    return subject.preferred(modality, wanted)
 
 
 def _missing(clips: Clips, pair: Pair, kept: Sequence[Clip], parts: Sequence[_Part]) -> list[tuple[str, str]]:
