@@ -1,10 +1,11 @@
-"""Memories: one encoder"s vectors on disk, whole at every moment."""
+"""Memories: one encoder's vectors on disk, whole at every moment."""
 
 from typing import TYPE_CHECKING
 
 from cmcr.lazy import lazily
 
 if TYPE_CHECKING:
+    from cmcr.memory.arrays import ArrayMemory
     from cmcr.memory.manifest import MANIFEST, EncoderInfo, Manifest, Row, Skip
     from cmcr.memory.memory import CHANGED, Memory
     from cmcr.memory.roots import MediaRoots, OutsideError
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CHANGED",
     "MANIFEST",
+    "ArrayMemory",
     "EncoderInfo",
     "Manifest",
     "MediaRoots",
@@ -29,6 +31,7 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
+        "arrays": ("ArrayMemory",),
         "manifest": ("EncoderInfo", "MANIFEST", "Manifest", "Row", "Skip"),
         "memory": ("CHANGED", "Memory"),
         "roots": ("MediaRoots", "OutsideError"),

@@ -54,6 +54,11 @@ class ConnectedSpace:
         self.overlap, self.method = overlap, method
         self.recipe, self.metrics = dict(recipe or {}), dict(metrics or {})
 
+    def __repr__(self) -> str:
+        """Tell the encoders with their modalities, and how they were connected."""
+        held = "; ".join(f"{each.name}: {', '.join(each.modalities)}" for each in self.encoders.values())
+        return f"ConnectedSpace({held}; {self.method} via {self.overlap}, {self.dim} components)"
+
     @property
     def dim(self) -> int:
         """Components of a vector of the space."""

@@ -1,0 +1,122 @@
+"""Connect arrays that were never files: vectors of any encoders in, a connected space out."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cmcr import console
+from cmcr.connect import ConnectConfig, connect
+from cmcr.errors import InputError, nearest
+from cmcr.hooks import Log, Progress, unlogged
+from cmcr.memory import ArrayMemory
+from cmcr.memory.arrays import modality_named
+from cmcr.modality import Modality
+from cmcr.space import ConnectedSpace
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+_OPTIONS = ("via", "method", "config", "ids", "outer", "device", "progress", "log")
+
+
+def connect_arrays(
+    *,
+    via: str,
+    method: str | None = None,
+    config: ConnectConfig | None = None,
+    ids: Mapping[str, Sequence[object]] | None = None,
+    outer: Mapping[str, str] | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    log: Log = unlogged,
+    **encoders: Mapping[str, ArrayLike],
+) -> ConnectedSpace:
+    """Connect the arrays of two encoders through a modality that both have; no folder is needed.
+
+    Args:
+        via: The shared modality.
+        method: How, as in ``ConnectConfig``; None: what ``config`` says.
+        config: The recipe; C-MCR's defaults when left out.
+        ids: By encoder, the ids of its ``via`` rows: rows of one id are paired. None: row i is paired with row i.
+        outer: By encoder, the modality to recall, where it has several beside ``via``.
+        device: Where to pair and train.
+        progress: Called as work proceeds; None: a bar on a terminal.
+        log: Called with each epoch's record.
+        encoders: By name, (N, D) arrays by modality (NumPy, or what NumPy makes an array of). The first is the base.
+
+    Returns:
+        The space; ``save`` keeps it. What speaks against relying on it is given as a ``UserWarning``.
+
+    Raises:
+        InputError: an array, id, name or setting cannot be used.
+
+    Example:
+        >>> import numpy as np
+        >>> import cmcr
+        >>> rng = np.random.default_rng(0)
+        >>> texts, images, sounds = (rng.normal(size=(rows, 8)) for rows in (200, 50, 60))
+        >>> see, hear = rng.normal(size=(8, 32)), rng.normal(size=(8, 24))
+        >>> a, b = {"text": texts @ see, "image": images @ see}, {"text": texts @ hear, "audio": sounds @ hear}
+        >>> space = cmcr.connect_arrays(a=a, b=b, via="text", method="linear")
+        >>> space.project(sounds @ hear, encoder="b", modality="audio").shape
+        (60, 32)
+    """
+    _check_names(encoders, ids or {}, outer or {})
+    overlap = modality_named(via, "via")
+    memories = {name: _memory(name, arrays, via, (ids or {}).get(name)) for name, arrays in encoders.items()}
+    _check_pairing(memories, overlap, paired_by_id=bool(ids))
+    config = ConnectConfig() if config is None else config
+    if method is not None:
+        config = config.replace(method=method)
+    chosen = {name: modality_named(each, "outer") for name, each in (outer or {}).items()}
+    (base, first), (other, second) = memories.items()
+    bar = console.progress("connecting") if progress is None else nullcontext(progress)
+    with tempfile.TemporaryDirectory(prefix="cmcr-") as folder, bar as told:
+        made = connect(
+            first, second, Path(folder) / "space", config, via=overlap,
+            outer_a=chosen.get(base), outer_b=chosen.get(other), device=device, progress=told, log=log,
+        )  # fmt: skip
+    for warning in made.warnings:
+        warnings.warn(warning, stacklevel=2)
+    return made.space
+
+
+def _check_names(encoders: Mapping[str, object], ids: Mapping[str, object], outer: Mapping[str, object]) -> None:
+    """Refuse a setting that is misspelt (it would pass for an encoder), and settings of unknown encoders."""
+    for name, arrays in encoders.items():
+        if not isinstance(arrays, Mapping):
+            raise InputError(
+                f"{name} is a {type(arrays).__name__}; expected the arrays of an encoder by modality, or a setting "
+                f"({', '.join(_OPTIONS)}){nearest(name, _OPTIONS)}"
+            )
+    if len(encoders) != 2:
+        raise InputError(f"{len(encoders)} encoders ({', '.join(encoders) or 'none'}); expected the arrays of two")
+    for name in (*ids, *outer):
+        if name not in encoders:
+            raise InputError(f"{name!r} names no encoder; expected {' or '.join(encoders)}{nearest(name, encoders)}")
+
+    missing = [name for name in encoders if ids and name not in ids]
+    if missing:
+        raise InputError(f"ids of {' and '.join(ids)}, none of {missing[0]}; rows are joined by ids of both")
+
+
+def _memory(name: str, arrays: Mapping[str, ArrayLike], via: str, ids: Sequence[object] | None) -> ArrayMemory:
+    if via not in arrays:
+        raise InputError(f"via {via!r}: {name} has {', '.join(arrays) or 'nothing'}; give it the same {via} rows, too")
+    return ArrayMemory(name, arrays, None if ids is None else {via: ids})
+
+
+def _check_pairing(memories: Mapping[str, ArrayMemory], via: Modality, *, paired_by_id: bool) -> None:
+    """Refuse rows that are paired by position where there are more of them on one side."""
+    rows = {name: memory.rows(via) for name, memory in memories.items()}
+    if len(set(rows.values())) > 1 and not paired_by_id:
+        counts = " and ".join(f"{name} {count}" for name, count in rows.items())
+        names = ", ".join(f'"{name}": [...]' for name in rows)
+        raise InputError(
+            f"rows of {via}: {counts}; they are paired by position, so give equally many, or ids={{{names}}}"
+        )
