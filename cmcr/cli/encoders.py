@@ -14,17 +14,20 @@ if TYPE_CHECKING:
 
 def encoders(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the encoders: what is installed, what is missing, dims, modalities, and where weights are expected."""
-    from cmcr.encoders.catalogue import OFFERS
+    from cmcr.encoders.catalogue import OFFERS, registered
     from cmcr.encoders.weights import weights_folder
 
-    described = [_described(offer) for offer in OFFERS]
+    others, problems = registered()
+    described = [_described(offer) for offer in (*OFFERS, *others)]
+    for problem in problems:
+        console.warn(problem)
     if as_json:
         console.show_json({"weights_folder": str(weights_folder()), "encoders": described})
         return
     rows = [
         [
             each["name"] + (f"\n= {each['stands_for']}" if each["stands_for"] != each["name"] else ""),
-            " ".join(each["modalities"]),
+            " ".join(each["modalities"]) or "by model",
             each["dim"] or "by model",
             each["library"] or f"missing: {each['install']}",
             each["weights"] or each["expected"] or each["source"],

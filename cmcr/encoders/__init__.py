@@ -25,12 +25,20 @@ _CLASSES = {
     "ulip": ("cmcr.encoders.ulip", "UlipEncoder"),
 }
 
-__all__ = ["ALIASES", "Encoder", "known_encoders", "load_encoder"]
+__all__ = ["ALIASES", "Encoder", "built_in_encoders", "known_encoders", "load_encoder"]
+
+
+def built_in_encoders() -> tuple[str, ...]:
+    """Return the names, aliases and ``library:`` prefixes of the encoders that come with cmcr."""
+    return (*TINY, *ALIASES, *(f"{library}:" for library in _CLASSES))
 
 
 def known_encoders() -> tuple[str, ...]:
-    """Return the names, aliases and ``library:`` prefixes that ``load_encoder`` understands."""
-    return (*TINY, *ALIASES, *(f"{library}:" for library in _CLASSES))
+    """Return all that ``load_encoder`` understands: the built-in ones, and those of other installed packages."""
+    from cmcr.encoders.plugins import GROUP
+    from cmcr.plugins import plugins
+
+    return tuple(dict.fromkeys((*built_in_encoders(), *plugins(GROUP))))
 
 
 def load_encoder(
@@ -41,14 +49,14 @@ def load_encoder(
     Args:
         name: One of ``TINY``, an alias, or ``library:model``: ``open_clip:MODEL/PRETRAINED``,
             ``open_clip:hf-hub:ORG/NAME``, ``laion_clap:AMODEL[-fusion]/FILE``, ``hf_clap:FOLDER-OR-ORG/NAME``,
-            ``ulip:FILE``.
+            ``ulip:FILE``; or what another package registers (entry points ``cmcr.encoders``).
         device: A torch device.
         weights: Files and folders where its weights are looked for first; a single file is taken whatever its name.
         precision: Of the matrix products; the weights and the vectors stay float32.
 
     Raises:
         UnknownEncoderError: no encoder has the name; the message holds the nearest known one.
-        InputError: the model or its weights are not found.
+        InputError: the model or its weights are not found; a registered encoder fails, or two have the name.
         ArtifactError: the weights are damaged or belong to another architecture.
         MissingExtraError: the library is not installed.
     """
@@ -57,6 +65,11 @@ def load_encoder(
 
         return TinyEncoder(name, device=device, precision=precision)
     library, _, model = ALIASES.get(name, name).partition(":")
+    if library not in _CLASSES:  # only now: reading what is installed takes time
+        from cmcr.encoders import plugins
+
+        if found := plugins.find(name):
+            return plugins.make(found[0], name, found[1], device=device, weights=weights, precision=precision)
     if library not in _CLASSES or not model:
         known = known_encoders()
         raise UnknownEncoderError(f"unknown encoder {name!r}; expected one of {', '.join(known)}{nearest(name, known)}")

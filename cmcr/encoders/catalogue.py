@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from cmcr.encoders import ALIASES
+from cmcr.encoders import ALIASES, built_in_encoders
+from cmcr.encoders.plugins import GROUP, modalities_of
+from cmcr.errors import InputError
 from cmcr.modality import Modality
+from cmcr.plugins import Plugin, only, plugins
 
 
 @dataclass(frozen=True)
@@ -87,3 +90,30 @@ OFFERS = (
           "https://huggingface.co/datasets/SFXX/ulip", "BSD-3-Clause code"),
 )  # fmt: skip
 """In the order in which they are shown."""
+
+
+def registered() -> tuple[list[Offer], list[str]]:
+    """Return the encoders that other installed packages register, and a line for each that cannot be used."""
+    offers, problems = [], []
+    for name, claims in plugins(GROUP).items():
+        try:
+            offers.append(_offer(name, claims))
+        except InputError as error:
+            problems.append(str(error))
+    return offers, problems
+
+
+def _offer(name: str, claims: list[Plugin]) -> Offer:
+    library, colon, model = name.partition(":")
+    if name in built_in_encoders() or f"{library}:" in built_in_encoders():
+        raise InputError(f"{claims[0]} is not used: that name is cmcr's own")
+    if not library or model:
+        raise InputError(f"{claims[0]} cannot be asked for: expected a NAME, or a prefix LIBRARY:")
+    plugin = only(claims)
+    found = plugin.load()
+    dim, source = getattr(found, "dim", None), f"comes with {plugin.package}"
+    stands_for = f"{name}MODEL" if colon else name
+    return Offer(
+        name, stands_for, modalities_of(found), dim if isinstance(dim, int) else None, plugin.package, None, (),
+        source, f"see {plugin.package}",
+    )  # fmt: skip
