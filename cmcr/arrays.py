@@ -66,19 +66,20 @@ def connect_arrays(
         >>> space.project(sounds @ hear, encoder="b", modality="audio").shape
         (60, 32)
     """
-    _check_names(encoders, ids or {}, outer or {})
+    config = ConnectConfig() if config is None else config
+    if not isinstance(config, ConnectConfig):
+        raise InputError(f"config is a {type(config).__name__}; expected a ConnectConfig")
+    _check_names(encoders, ids=ids or {}, outer=outer or {})
     overlap = modality_named(via, "via")
     memories = {name: _memory(name, arrays, via, (ids or {}).get(name)) for name, arrays in encoders.items()}
     _check_pairing(memories, overlap, paired_by_id=bool(ids))
-    config = ConnectConfig() if config is None else config
-    if method is not None:
-        config = config.replace(method=method)
     chosen = {name: modality_named(each, "outer") for name, each in (outer or {}).items()}
     (base, first), (other, second) = memories.items()
+    recipe = config if method is None else config.replace(method=method)
     bar = console.progress("connecting") if progress is None else nullcontext(progress)
     with tempfile.TemporaryDirectory(prefix="cmcr-") as folder, bar as told:
         made = connect(
-            first, second, Path(folder) / "space", config, via=overlap,
+            first, second, Path(folder) / "space", recipe, via=overlap,
             outer_a=chosen.get(base), outer_b=chosen.get(other), device=device, progress=told, log=log,
         )  # fmt: skip
     for warning in made.warnings:
@@ -86,7 +87,7 @@ def connect_arrays(
     return made.space
 
 
-def _check_names(encoders: Mapping[str, object], ids: Mapping[str, object], outer: Mapping[str, object]) -> None:
+def _check_names(encoders: Mapping[str, object], **by_encoder: Mapping[str, object]) -> None:
     """Refuse a setting that is misspelt (it would pass for an encoder), and settings of unknown encoders."""
     for name, arrays in encoders.items():
         if not isinstance(arrays, Mapping):
@@ -96,18 +97,20 @@ def _check_names(encoders: Mapping[str, object], ids: Mapping[str, object], oute
             )
     if len(encoders) != 2:
         raise InputError(f"{len(encoders)} encoders ({', '.join(encoders) or 'none'}); expected the arrays of two")
-    for name in (*ids, *outer):
-        if name not in encoders:
-            raise InputError(f"{name!r} names no encoder; expected {' or '.join(encoders)}{nearest(name, encoders)}")
-
-    missing = [name for name in encoders if ids and name not in ids]
-    if missing:
-        raise InputError(f"ids of {' and '.join(ids)}, none of {missing[0]}; rows are joined by ids of both")
+    for setting, given in by_encoder.items():
+        if not isinstance(given, Mapping) or given.keys() - encoders.keys():
+            shown = ", ".join(map(str, given)) if isinstance(given, Mapping) else type(given).__name__
+            raise InputError(f"{setting} of {shown}; expected them by encoder ({', '.join(encoders)})")
+    given = by_encoder["ids"]
+    if missing := [name for name in encoders if given and name not in given]:
+        raise InputError(f"ids of {', '.join(given)} and none of {missing[0]}; rows are joined by ids of both")
 
 
 def _memory(name: str, arrays: Mapping[str, ArrayLike], via: str, ids: Sequence[object] | None) -> ArrayMemory:
     if via not in arrays:
-        raise InputError(f"via {via!r}: {name} has {', '.join(arrays) or 'nothing'}; give it the same {via} rows, too")
+        raise InputError(
+            f"via {via!r}: {name} has {', '.join(map(str, arrays)) or 'nothing'}; give it the same {via} rows, too"
+        )
     return ArrayMemory(name, arrays, None if ids is None else {via: ids})
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from cmcr.errors import InputError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 @dataclass(frozen=True)
@@ -54,34 +57,61 @@ class Plugin:
             ) from error
 
 
-def plugins(group: str) -> dict[str, list[Plugin]]:
-    """Return what the installed packages announce in a group, by name; nothing of it is imported.
+class Plugins:
+    """The entry points of one group, by name; read when first asked for, each imported when it is loaded.
 
-    Raises:
-        InputError: a package's list cannot be read.
+    Example:
+        >>> Plugins("cmcr.nothing").names()
+        ()
     """
-    try:
-        found = [_plugin(point) for point in entry_points(group=group)]
-    except Exception as error:  # whatever a broken list of any package makes of its reader
-        raise InputError(f"entry points of the installed packages cannot be read ({failure(error)})") from error
-    by_name: dict[str, list[Plugin]] = {}
-    for plugin in sorted(found, key=lambda each: (each.name, each.package)):
-        by_name.setdefault(plugin.name, []).append(plugin)
-    return by_name
 
+    def __init__(self, group: str) -> None:
+        self.group = group
 
-def only(claims: list[Plugin]) -> Plugin:
-    """Return the one plugin of a name.
+    @cached_property
+    def claims(self) -> dict[str, list[Plugin]]:
+        """Who claims each name, by the alphabet.
 
-    Raises:
-        InputError: several packages claim it.
-    """
-    if len(claims) > 1:
-        packages = " and ".join(f"{each.package} {each.version}" for each in claims)
-        raise InputError(
-            f"{claims[0].name!r} is claimed by {packages}; remove one of them: pip uninstall {claims[-1].package}"
-        )
-    return claims[0]
+        Raises:
+            InputError: a package's list cannot be read.
+        """
+        from importlib.metadata import entry_points  # takes its time, which a start without plugins need not pay
+
+        try:
+            found = [_plugin(point) for point in entry_points(group=self.group)]
+        except Exception as error:  # whatever a broken list of any package makes of its reader
+            raise InputError(f"entry points of the installed packages cannot be read ({failure(error)})") from error
+        claims: dict[str, list[Plugin]] = {}
+        for plugin in sorted(found, key=lambda each: (each.name, each.package)):
+            claims.setdefault(plugin.name, []).append(plugin)
+        return claims
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names."""
+        return tuple(self.claims)
+
+    def find(self, name: str) -> Plugin | None:
+        """Return the one plugin of a name; None: there is none.
+
+        Raises:
+            InputError: several packages claim it.
+        """
+        claims = self.claims.get(name, [])
+        if len(claims) > 1:
+            packages = " and ".join(each.origin for each in claims)
+            raise InputError(f"{name!r} is claimed by {packages}; remove one: pip uninstall {claims[-1].package}")
+        return claims[0] if claims else None
+
+    def load(self, name: str) -> Any:
+        """Import what is offered under a name that is there.
+
+        Raises:
+            InputError: several packages claim it, or the import fails.
+        """
+        found = self.find(name)
+        if found is None:
+            raise InputError(f"{name!r}: no installed package has it in {self.group}")
+        return found.load()
 
 
 def failure(error: BaseException) -> str:

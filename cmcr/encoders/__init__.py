@@ -36,9 +36,9 @@ def built_in_encoders() -> tuple[str, ...]:
 def known_encoders() -> tuple[str, ...]:
     """Return all that ``load_encoder`` understands: the built-in ones, and those of other installed packages."""
     from cmcr.encoders.plugins import GROUP
-    from cmcr.plugins import plugins
+    from cmcr.plugins import Plugins
 
-    return tuple(dict.fromkeys((*built_in_encoders(), *plugins(GROUP))))
+    return tuple(dict.fromkeys((*built_in_encoders(), *Plugins(GROUP).names())))
 
 
 def load_encoder(

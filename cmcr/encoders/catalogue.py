@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from cmcr.encoders import ALIASES, built_in_encoders
 from cmcr.encoders.plugins import GROUP, modalities_of
 from cmcr.errors import InputError
 from cmcr.modality import Modality
-from cmcr.plugins import Plugin, only, plugins
+from cmcr.plugins import Plugin, Plugins
 
 
 @dataclass(frozen=True)
@@ -94,26 +95,33 @@ OFFERS = (
 
 def registered() -> tuple[list[Offer], list[str]]:
     """Return the encoders that other installed packages register, and a line for each that cannot be used."""
-    offers, problems = [], []
-    for name, claims in plugins(GROUP).items():
+    offers, problems, plugins = [], [], Plugins(GROUP)
+    for name, (first, *_) in plugins.claims.items():
         try:
-            offers.append(_offer(name, claims))
+            _check_name(first)
+            offers.append(_offer(first, plugins.load(name)))
         except InputError as error:
             problems.append(str(error))
     return offers, problems
 
 
-def _offer(name: str, claims: list[Plugin]) -> Offer:
-    library, colon, model = name.partition(":")
-    if name in built_in_encoders() or f"{library}:" in built_in_encoders():
-        raise InputError(f"{claims[0]} is not used: that name is cmcr's own")
+def _check_name(plugin: Plugin) -> None:
+    """Refuse a name that ``load_encoder`` would never look for among plugins."""
+    library, _, model = plugin.name.partition(":")
+    if {plugin.name, f"{library}:"} & set(built_in_encoders()):
+        raise InputError(f"{plugin} is not used: that name is cmcr's own")
     if not library or model:
-        raise InputError(f"{claims[0]} cannot be asked for: expected a NAME, or a prefix LIBRARY:")
-    plugin = only(claims)
-    found = plugin.load()
-    dim, source = getattr(found, "dim", None), f"comes with {plugin.package}"
-    stands_for = f"{name}MODEL" if colon else name
+        raise InputError(f"{plugin} cannot be asked for: expected a NAME, or a prefix LIBRARY:")
+
+
+def _offer(plugin: Plugin, factory: Any) -> Offer:
+    dim = getattr(factory, "dim", None)
     return Offer(
-        name, stands_for, modalities_of(found), dim if isinstance(dim, int) else None, plugin.package, None, (),
-        source, f"see {plugin.package}",
-    )  # fmt: skip
+        plugin.name,
+        f"{plugin.name}MODEL" if plugin.name.endswith(":") else plugin.name,
+        modalities_of(factory),
+        dim if isinstance(dim, int) else None,
+        plugin.package,
+        source=f"comes with {plugin.package}",
+        licence=f"see {plugin.package}",
+    )

@@ -8,7 +8,7 @@ from typing import Any
 from cmcr.encoders.base import Encoder
 from cmcr.errors import CmcrError, InputError
 from cmcr.modality import Modality
-from cmcr.plugins import Plugin, failure, only, plugins
+from cmcr.plugins import Plugin, Plugins, failure
 
 GROUP = "cmcr.encoders"
 
@@ -22,10 +22,8 @@ def find(name: str) -> tuple[Plugin, str] | None:
         InputError: several packages claim the name.
     """
     library, _, model = name.partition(":")
-    claims = plugins(GROUP).get(f"{library}:" if model else name)
-    if not claims or name.endswith(":"):
-        return None
-    return only(claims), model or name
+    found = None if name.endswith(":") else Plugins(GROUP).find(f"{library}:" if model else name)
+    return (found, model or name) if found else None
 
 
 def make(plugin: Plugin, name: str, model: str, **settings: Any) -> Encoder:
@@ -46,7 +44,7 @@ def make(plugin: Plugin, name: str, model: str, **settings: Any) -> Encoder:
         raise InputError(
             f"encoder {name!r} of {plugin.origin} failed ({failure(error)}); see what that package needs"
         ) from error
-    if not wrong and (known_as is None or known_as[0] != plugin):
+    if not wrong and (known_as is None or known_as[0].package != plugin.package):
         wrong = f"its name is {encoder.name!r}, which is not its own; a space would not find it again by that"
     if wrong:
         raise InputError(f"encoder {name!r} of {plugin.origin}: {wrong}; repair that package")

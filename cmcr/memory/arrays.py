@@ -119,7 +119,10 @@ def _checked(given: ArrayLike, said: str) -> np.ndarray:
 
 
 def _names(given: Sequence[object] | None, rows: int, said: str) -> list[str]:
-    names = [str(each) for each in (range(rows) if given is None else given)]
+    try:
+        names = [str(each) for each in (range(rows) if given is None else given)]
+    except TypeError:
+        raise InputError(f"{said}: ids {given!r}; expected one id a row") from None
     if len(names) != rows:
         raise InputError(f"{said}: {len(names)} ids for {rows} rows; expected one id a row")
     if len(set(names)) < rows:
