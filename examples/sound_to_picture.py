@@ -8,13 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cmcr import ConnectConfig, Memory, Modality, load_encoder
-from cmcr.ask import ask
-from cmcr.ask.retrieve import retrieve
-from cmcr.connect import connect
+import cmcr
+from cmcr import ConnectConfig, Memory, Modality
 from cmcr.demo import write_paired, write_unpaired
-from cmcr.embed import embed
-from cmcr.items import read_items
 from cmcr.tiny import world
 
 
@@ -26,17 +22,19 @@ def main(folder: Path, small: bool = False) -> None:
 
     # A memory holds one encoder's vectors; both hold the same texts, which is all that the two have in common.
     for name, inputs in {"tiny-clip": ["texts", "images"], "tiny-clap": ["texts", "sounds"]}.items():
-        encoder = load_encoder(name)
+        encoder = cmcr.load_encoder(name)
         for part in inputs:
             for source in sorted((folder / part).glob("*.txt")) or [folder / part]:
-                embed(encoder, read_items(str(source), None, encoder.modalities), folder / "mem" / name)
+                cmcr.embed_items(encoder, cmcr.read_items(str(source), None, encoder.modalities), folder / "mem" / name)
 
-    made = connect(folder / "mem/tiny-clip", folder / "mem/tiny-clap", folder / "space", ConnectConfig(epochs=12))
+    made = cmcr.connect_memories(
+        folder / "mem/tiny-clip", folder / "mem/tiny-clap", folder / "space", ConnectConfig(epochs=12)
+    )
     print(f"connected through {made.overlap.modality}: {made.space.metrics}")
 
-    query = ask(made.space, str(folder / "test/sounds/00000.wav"))
+    query = cmcr.embed_query(made.space, str(folder / "test/sounds/00000.wav"))
     gallery = Memory.open(folder / "mem/tiny-clip")
-    for hit in retrieve(made.space, [query], gallery, Modality.IMAGE, k=3)[0]:
+    for hit in cmcr.retrieve_rows(made.space, [query], gallery, Modality.IMAGE, k=3)[0]:
         print(f"{hit.rank}. {hit.score:.3f} {hit.path}")
 
 
