@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable
-from enum import Enum
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cmcr.errors import nearest
@@ -20,9 +19,9 @@ def checked(kind: Any, value: Any, at: str = "") -> Any:
     """Return a plain value as ``kind``.
 
     Args:
-        kind: A dataclass (of an object with its fields and no others; those with a default may be missing), an enum, a
-            ``Literal``, ``X | None``, ``tuple[X, ...]``, ``list[X]``, ``dict[str, X]``, ``int``, ``float``, ``bool``,
-            ``str`` or ``Any``.
+        kind: A dataclass (of an object with its fields and no others; those with a default may be missing), a class
+            of names (``Modality``), a ``Literal``, ``X | None``, ``tuple[X, ...]``, ``list[X]``, ``dict[str, X]``,
+            ``int``, ``float``, ``bool``, ``str`` or ``Any``.
         value: As ``json`` gives it.
         at: Where it stands, for the message.
 
@@ -35,10 +34,10 @@ def checked(kind: Any, value: Any, at: str = "") -> Any:
         return _object(kind, value, at)
     if get_origin(kind) in (tuple, list, dict):
         return _several(kind, value, at)
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(_one_of([each.value for each in kind], value, at))
     if get_origin(kind) is Literal:
         return _one_of(get_args(kind), value, at)
+    if isinstance(kind, type) and issubclass(kind, str) and kind is not str:
+        return _name(kind, value, at)
     if type(None) in get_args(kind):
         return None if value is None else checked(get_args(kind)[0], value, at)
     return _plain(kind, value, at)
@@ -81,6 +80,13 @@ def _one_of(known: Iterable[Any], value: Any, at: str) -> Any:
     if found is None:
         raise _wrong(value, at, f"one of {', '.join(map(str, known))}{nearest(shown(value), map(str, known))}")
     return found
+
+
+def _name(kind: Callable[[str], Any], value: Any, at: str) -> Any:
+    try:
+        return kind(_plain(str, value, at))
+    except ValueError as error:
+        raise ValueError(f"{at or 'it'}: {error}") from None
 
 
 def _plain(kind: type, value: Any, at: str) -> Any:

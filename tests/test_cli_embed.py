@@ -337,7 +337,7 @@ def test_full_disk_and_read_only_folder_lose_nothing(cmcr, write_files, monkeypa
         ["--from-vectors", "v.npy", "--encoder-name", "x", "-o", "mem", "--id-prefix", "p"],
         ["--from-vectors", "v.npy", "--encoder-name", "x", "-o", "mem"],
         ["photos", "-e", "fake-clip", "-o", "mem", "--batch-size", "0"],
-        ["photos", "-e", "fake-clip", "-o", "mem", "--modality", "smell"],
+        ["photos", "-e", "fake-clip", "-o", "mem", "--modality", "Smell"],
     ],
 )
 def test_usage_errors_are_2(cmcr, arguments):

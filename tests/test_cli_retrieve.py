@@ -153,7 +153,7 @@ FAILURES = {
     "no query": (["retrieve", "space", "--in", "heard"], 2, "expected a QUERY or --queries FILE"),
     "two queries": ([*RETRIEVE, "--queries", "q.txt"], 2, "and not both"),
     "k of zero": ([*RETRIEVE, "-k", "0"], 2, "-k"),
-    "unknown modality": ([*RETRIEVE[:-1], "smell"], 2, "smell"),
+    "unknown modality": ([*RETRIEVE[:-1], "smell"], 1, "holds no smell; it holds"),
     "unknown index": ([*RETRIEVE, "--index", "pq"], 2, "pq"),
     "vectors of no memory": (["export", "space", "-o", "out"], 2, "name the memory"),
     "projectors of a memory": (["export", "space", "seen", "-o", "out", "--format", "onnx"], 2, "name no memory"),

@@ -142,7 +142,7 @@ UNOPENABLE = [
     (edit(lambda m: m["encoder"].update(dim=-1)), "dim -1"),
     (edit(lambda m: m["encoder"].pop("name")), "damaged"),
     (edit(lambda m: m.update(encoder="clip")), "damaged"),
-    (edit(lambda m: m["modalities"].update(smell=[])), "'smell', expected one of image, text"),
+    (edit(lambda m: m["modalities"].update({"../smell": []})), "'../smell': expected image, text"),
     (edit(lambda m: m.update(modalities=[])), "damaged"),
     (edit(lambda m: shard(m).update(vectors="../../etc/passwd")), r"file '../../etc/passwd'"),
     (edit(lambda m: shard(m).update(rows="5")), r"text\[0\].rows is '5', expected a whole number"),

@@ -10,7 +10,7 @@ from cmcr.errors import InputError, nearest
 from cmcr.items import same_id
 from cmcr.memory import MANIFEST, Memory
 from cmcr.memory.memory import Row
-from cmcr.modality import Modality
+from cmcr.modality import OWN, Modality
 
 _LONGEST = 4096
 """Characters of a name in which a memory's path is looked for."""
@@ -73,8 +73,14 @@ def _hashes(name: str) -> list[int]:
 
 
 def _cut(path: str) -> tuple[str, Modality | None]:
+    """Cut a modality off that is registered, or that the memory before it holds."""
     before, _, last = path.rpartition(":")
-    return (before, Modality(last)) if before and last in list(Modality) else (path, None)
+    said = before and (last in OWN or last in _held(before) or last in Modality)
+    return (before, Modality(last)) if said else (path, None)
+
+
+def _held(folder: str) -> tuple[Modality, ...]:
+    return Memory.open(folder).modalities if _is_memory(folder) else ()
 
 
 def _searched(memory: Memory, modality: Modality | None) -> tuple[Modality, ...]:
@@ -114,7 +120,8 @@ def _refuse_lookalike(name: str) -> None:
     spaced = any(map(str.isspace, name))
     if folder and said is None and not spaced and _is_memory(folder):
         raise InputError(
-            f"{name}: {other!r} is no modality{nearest(other, list(Modality))}; expected {folder}:MODALITY#ID"
+            f"{name}: {other!r} is no modality{nearest(other, {*Modality, *_held(folder)})}; "
+            f"expected {folder}:MODALITY#ID"
         )
     if said is not None or (path and os.path.isdir(path)) or ("/" in path and not spaced):  # noqa: PTH112
         raise InputError(f"{name}: {before} is no memory; expected MEMORY#ID or MEMORY:MODALITY#ID, a file, or a text")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cmcr import console
+from cmcr.cli.modalities import modality_option
 from cmcr.connect import ConnectConfig
 from cmcr.modality import Modality
 
@@ -38,10 +39,10 @@ def connect(
     memory_b: Annotated[Path, typer.Argument(help="Second memory.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The space folder to write.")],
     via: Annotated[
-        Modality | None, typer.Option(help="The overlap, when both memories hold several modalities.")
+        Modality | None, modality_option(help="The overlap, when both memories hold several modalities.")
     ] = None,
-    outer_a: Annotated[Modality | None, typer.Option(help="What to recall from the first memory.")] = None,
-    outer_b: Annotated[Modality | None, typer.Option(help="What to recall from the second memory.")] = None,
+    outer_a: Annotated[Modality | None, modality_option(help="What to recall from the first memory.")] = None,
+    outer_b: Annotated[Modality | None, modality_option(help="What to recall from the second memory.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML recipe; flags win over it.")] = None,
     run: Annotated[
         Path | None, typer.Option(help="Folder of pairs, metrics and checkpoint. (default: OUT.run)")

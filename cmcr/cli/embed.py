@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cmcr import console
+from cmcr.cli.modalities import modality_option
 from cmcr.embed import Part
 from cmcr.errors import InputError
 from cmcr.hooks import silent
@@ -37,7 +38,7 @@ def embed(
     encoder: Annotated[
         str | None, typer.Option("--encoder", "-e", help="tiny-clip, clip, clap, ulip ...; see cmcr encoders.")
     ] = None,
-    modality: Annotated[Modality | None, typer.Option(help="Default: seen from the input.")] = None,
+    modality: Annotated[Modality | None, modality_option(help="Default: seen from the input.")] = None,
     id_prefix: Annotated[
         str | None,
         typer.Option(

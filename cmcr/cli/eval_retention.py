@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cmcr import console
+from cmcr.cli.modalities import memory_side, names_side
 from cmcr.cli.options import AsJson, Device, PrecisionName, Strict, Weights, open_subject
-from cmcr.errors import nearest
 from cmcr.modality import Modality
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def compare(
     if a is None or b is None:
         found = compare_results(given, by)
     else:
-        (path_a, modality_a), (path_b, modality_b) = _side(a, "--a"), _side(b, "--b")
+        (path_a, modality_a), (path_b, modality_b) = memory_side(a, "--a"), memory_side(b, "--b")
         sides = (Memory.open(path_a), modality_a), (Memory.open(path_b), modality_b)
         found = compare_spaces(
             [split_name(each) for each in given], *sides, measure=measure, samples=samples, seed=seed
@@ -159,15 +159,7 @@ def _show(found: Comparison, as_json: bool) -> None:
 def _two(given: str) -> tuple[tuple[Path, Modality], tuple[Path, Modality]]:
     """Return the two sides of MEMORY:MODALITY,MEMORY:MODALITY; a comma may also stand in a path."""
     places = [i for i, letter in enumerate(given) if letter == ","]
-    cuts = [i for i in places if given[:i].rpartition(":")[2] in list(Modality)]
+    cuts = [i for i in places if names_side(given[:i])]
     if len(cuts) != 1:
         raise typer.BadParameter(f"{given!r}: expected MEMORY:MODALITY,MEMORY:MODALITY", param_hint="--pairs")
-    return _side(given[: cuts[0]], "--pairs"), _side(given[cuts[0] + 1 :], "--pairs")
-
-
-def _side(value: str, option: str) -> tuple[Path, Modality]:
-    path, _, name = value.rpartition(":")
-    if not path or name not in list(Modality):
-        expected = f"expected MEMORY:MODALITY with one of {', '.join(Modality)}{nearest(name, list(Modality))}"
-        raise typer.BadParameter(f"{value!r}: {expected}", param_hint=option)
-    return Path(path), Modality(name)
+    return memory_side(given[: cuts[0]], "--pairs"), memory_side(given[cuts[0] + 1 :], "--pairs")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cmcr import console
+from cmcr.cli.modalities import memory_side
 from cmcr.cli.options import (
     AsJson,
     Device,
@@ -23,7 +24,7 @@ from cmcr.cli.options import (
     warn_of_outside,
 )
 from cmcr.cli.results import folder_name, present
-from cmcr.errors import InputError, nearest
+from cmcr.errors import InputError
 from cmcr.modality import Modality
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def retrieval(
     """
     _check(data, a, b, out)
     if data is None:
-        sides = _side(str(a), "--a"), _side(str(b), "--b")
+        sides = memory_side(str(a), "--a"), memory_side(str(b), "--b")
         paired, method = _of_memories(open_subject(subject, device, weights, precision), *sides)
         folder = out
     else:
@@ -141,7 +142,7 @@ def _pair(text: str | None) -> Pair | None:
     if text is None:
         return None
     names = text.split(",")
-    if len(set(names)) != 2 or len(names) != 2 or not all(name in list(Modality) for name in names):
+    if len(set(names)) != 2 or len(names) != 2 or not set(names) <= set(Modality):
         expected = f"expected two of {', '.join(Modality)} with a comma between"
         raise typer.BadParameter(f"{text!r}; {expected}", param_hint="--modalities")
     return Modality(names[0]), Modality(names[1])
@@ -152,14 +153,6 @@ def _of_memories(subject: Subject, a: tuple[Path, Modality], b: tuple[Path, Moda
     from cmcr.memory import Memory
 
     return evaluate_memories(subject, Memory.open(a[0]), a[1], Memory.open(b[0]), b[1]), subject.method
-
-
-def _side(value: str, option: str) -> tuple[Path, Modality]:
-    path, _, name = value.rpartition(":")
-    if not path or name not in list(Modality):
-        expected = f"expected MEMORY:MODALITY with one of {', '.join(Modality)}{nearest(name, list(Modality))}"
-        raise typer.BadParameter(f"{value!r}: {expected}", param_hint=option)
-    return Path(path), Modality(name)
 
 
 def _of_data(

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from cmcr import console
+from cmcr.cli.modalities import memory_side, names_side
 from cmcr.modality import Modality
 
 
@@ -79,7 +80,4 @@ def map_memory(
 
 
 def _part(given: str) -> tuple[Path, Modality | None]:
-    path, _, name = given.rpartition(":")
-    if path and name in list(Modality) and not Path(given).exists():
-        return Path(path), Modality(name)
-    return Path(given), None
+    return memory_side(given, "MEMORY") if names_side(given) and not Path(given).exists() else (Path(given), None)

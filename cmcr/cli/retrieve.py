@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cmcr import console
+from cmcr.cli.modalities import modality_option
 from cmcr.cli.options import MediaRoot, previews_in, warn_of_outside
 from cmcr.errors import InputError
 from cmcr.modality import Modality
@@ -31,14 +32,14 @@ def retrieve(
         typer.Argument(help="A text, a file, or MEMORY[:MODALITY]#ID: a row of a memory.", show_default=False),
     ] = None,
     modality: Annotated[
-        Modality | None, typer.Option(help="What to look for; may be left out where the memory holds one modality.")
+        Modality | None, modality_option(help="What to look for; may be left out where the memory holds one modality.")
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Hits a query.")] = 10,
     queries: Annotated[
         str | None, typer.Option(help="Many queries: a folder, glob, text file (one a line), manifest or tar.")
     ] = None,
     query_modality: Annotated[
-        Modality | None, typer.Option(help="The queries' modality, where it is not seen.")
+        Modality | None, modality_option(help="The queries' modality, where it is not seen.")
     ] = None,
     encoder: Annotated[
         str | None, typer.Option(help="Which encoder embeds the query. (default: the space's first that can)")
@@ -163,7 +164,7 @@ def index(
     memory: Annotated[Path, typer.Argument(help="The memory to index.", show_default=False)],
     space: Annotated[Path, typer.Option(help="The space it is searched in.", show_default=False)],
     modality: Annotated[
-        Modality | None, typer.Option(help="Of the memory; may be left out where it holds one.", show_default=False)
+        Modality | None, modality_option(help="Of the memory; may be left out where it holds one.", show_default=False)
     ] = None,
     kind: Annotated[
         Literal["flat", "hnsw", "ivf"],
@@ -200,7 +201,9 @@ def export(
             "--format", help="npy, parquet, faiss: a memory's projected vectors. torch, onnx: the projectors."
         ),
     ] = "npy",
-    modality: Annotated[Modality | None, typer.Option(help="Only this modality of the memory. (default: all)")] = None,
+    modality: Annotated[
+        Modality | None, modality_option(help="Only this modality of the memory. (default: all)")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Write projected vectors, or the projectors themselves, for other tools."""

@@ -24,7 +24,6 @@ from cmcr.items import (
 )
 from cmcr.modality import Modality, of_suffix
 
-KINDS = (Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD)
 """What is classified; text is what it is classified by."""
 
 _PATHS = (
@@ -79,7 +78,7 @@ class Asked:
     Attributes:
         path: A folder, or a file of one.
         layout: One of ``LAYOUTS``.
-        modalities: What the items may be.
+        modalities: What the items may be; None: any that is registered. Texts are no items here.
         unpack: Folder for what is taken out of archives.
         split: Which part; None: ``test`` where there are parts, else all.
         names: A file of class names, one a line, in the order of their numbers.
@@ -106,7 +105,7 @@ def read_labelled(
     *,
     unpack: Path,
     layout: str | None = None,
-    modalities: Sequence[Modality] = KINDS,
+    modalities: Sequence[Modality] | None = None,
     split: str | None = None,
     names: Path | None = None,
     points: int = 0,
@@ -117,7 +116,7 @@ def read_labelled(
         path: Its folder; a ``.dat``, ``.h5`` or manifest file.
         unpack: Folder for what is taken out of archives; a second run finds it there.
         layout: One of ``LAYOUTS``; None: seen from what is there.
-        modalities: What the items may be.
+        modalities: What the items may be; None: any that is registered. Texts are no items here.
         split: Which part; None: ``test`` where there are parts, else all.
         names: A file of class names, one a line, in the order of their numbers.
         points: Points wanted of a cloud, where a data set comes in several sizes; 0 for the largest.
@@ -133,7 +132,8 @@ def read_labelled(
     if names is not None and not names.is_file():
         raise InputError(f"{names}: no such file; expected class names, one a line")
     seen = layout or recognise(path)
-    asked = Asked(path, seen, [kind for kind in modalities if kind in KINDS], unpack, split, names, points)
+    kinds = [kind for kind in modalities or Modality if kind is not Modality.TEXT]
+    asked = Asked(path, seen, kinds, unpack, split, names, points)
     return _readers()[seen](asked)
 
 
@@ -357,9 +357,9 @@ def _number(label: str | Nothing, names: Sequence[str]) -> str | int | Nothing:
 def _modality_of(asked: Asked, names: Sequence[str]) -> Modality:
     if len(asked.modalities) == 1:
         return asked.modalities[0]
-    kinds = [kind for kind in asked.modalities if kind in {of_suffix(PurePosixPath(name).suffix) for name in names}]
+    suffixes = sorted({PurePosixPath(name).suffix for name in names})
+    kinds = [kind for kind in asked.modalities if kind in {of_suffix(suffix) for suffix in suffixes}]
     if len(kinds) != 1:
-        suffixes = sorted({PurePosixPath(name).suffix for name in names})
         raise InputError(
             f"{asked.path}: lists {' and '.join(kinds) or 'files of unknown kind'} ({' '.join(suffixes[:8])}); "
             f"choose one with --modality {' | '.join(asked.modalities)}"

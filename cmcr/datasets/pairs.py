@@ -11,15 +11,10 @@ from pathlib import Path, PurePosixPath
 from cmcr.datasets.clip import Clip, Clips
 from cmcr.errors import InputError
 from cmcr.items import Item, Nothing, Record, read_table, text_item, text_of
-from cmcr.modality import Modality, of_suffix
+from cmcr.modality import Modality, of_column, of_suffix
 
-COLUMNS: dict[str, Modality] = {
-    "image": Modality.IMAGE, "image_path": Modality.IMAGE,
-    "audio": Modality.AUDIO, "audio_path": Modality.AUDIO,
-    "point_cloud": Modality.POINT_CLOUD, "point_cloud_path": Modality.POINT_CLOUD, "points": Modality.POINT_CLOUD,
-    "text": Modality.TEXT, "texts": Modality.TEXT, "caption": Modality.TEXT, "captions": Modality.TEXT,
-}  # fmt: skip
-"""Columns by their modality; ``caption_1``, ``caption_2`` and so on (as Clotho has them) are text, too."""
+TEXTS = ("texts", "captions")
+"""Columns of several texts, beside those of each modality; ``caption_1``, ``caption_2`` (as Clotho has them) too."""
 PATHS = ("path", "file", "filename", "file_name")
 """Columns whose modality is seen from the suffix of what they name."""
 
@@ -52,12 +47,16 @@ def read_pairs(path: Path) -> Clips:
     if len(held) < 2:
         bad = next((f"; first of all, {clip.id}: {clip.problem}" for clip in whole if clip.problem), "")
         raise InputError(
-            f"{path}: a pair needs two modalities; looked for the columns {', '.join((*COLUMNS, *PATHS))}; "
+            f"{path}: a pair needs two modalities; looked for the columns {', '.join((*_known_columns(), *PATHS))}; "
             f"found {', '.join(sorted(columns)) or 'no record'}{bad}"
         )
     counts = ", ".join(f"{what} ({count})" for what, count in left_out.most_common())
     notes = (f"texts left out because they are none: {counts}",) if counts else ()
     return Clips("pairs", tuple(whole), len(clips), {"layout": "pairs"}, notes)
+
+
+def _known_columns() -> list[str]:
+    return [*(column for modality in Modality for column in modality.columns), *TEXTS]
 
 
 def _clip(record: Record, manifest: Path) -> Clip:
@@ -121,7 +120,7 @@ def _cells(record: Record) -> dict[str, tuple[str, ...]]:
 def _modality(column: str, cells: Sequence[str]) -> Modality | None:
     if column in PATHS:
         return of_suffix(PurePosixPath(cells[0]).suffix) if cells else None
-    return Modality.TEXT if re.fullmatch(r"caption_?\d+", column) else COLUMNS.get(column)
+    return Modality.TEXT if column in TEXTS or re.fullmatch(r"caption_?\d+", column) else of_column(column)
 
 
 def _file(name: str, modality: Modality, manifest: Path) -> Item:

@@ -79,6 +79,8 @@ class TinyEncoder:
                 return self._cloud(upright(read_point_cloud(data, item.suffix)[:, :3], item.up, "z"))
             case Modality.TEXT:
                 return self._text(data)
+            case _:
+                raise ValueError(item.modality)
 
     def _cloud(self, points: np.ndarray) -> np.ndarray:
         if len(points) < MIN_POINTS:

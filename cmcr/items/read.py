@@ -17,12 +17,6 @@ from cmcr.items.tables import TABLES, Record, decode, lines_of, read_table, read
 from cmcr.items.tars import Member, by_suffix_within_keys, index_tar, item_fields
 from cmcr.modality import Modality, of_suffix
 
-_COLUMNS = {
-    Modality.TEXT: ("text", "caption"),
-    Modality.IMAGE: ("image", "image_path"),
-    Modality.AUDIO: ("audio", "audio_path"),
-    Modality.POINT_CLOUD: ("point_cloud", "points", "point_cloud_path"),
-}
 _PATH_COLUMNS = ("path", "file", "filename", "file_name")
 
 
@@ -104,7 +98,7 @@ def item_from_query(text_or_path: str, allowed: Sequence[Modality]) -> Item:
         exists = False
     if not exists and seen is not None and not any(map(str.isspace, text_or_path)):
         raise InputError(f"{text_or_path}: no such file; expected an existing {seen} file, or a text")
-    modality = seen if exists else Modality.TEXT
+    modality = _of_file(path.suffix, allowed) if exists else Modality.TEXT
     if modality is None or modality not in allowed:
         raise InputError(
             f"query {text_or_path[:80]!r} is {modality or 'of unknown kind'}; expected {' or '.join(allowed)}"
@@ -115,6 +109,13 @@ def item_from_query(text_or_path: str, allowed: Sequence[Modality]) -> Item:
     if item.problem:
         raise InputError(f"query: {item.problem}; expected a text or a file of {' or '.join(allowed)}")
     return item
+
+
+def _of_file(suffix: str, allowed: Sequence[Modality]) -> Modality | None:
+    """Return what a file is: of several modalities that share its suffix, one of ``allowed``."""
+    first = of_suffix(suffix)
+    others = [kind for kind in allowed if suffix.lower() in kind.suffixes]
+    return first if first in allowed or not others else others[0]
 
 
 def _glob_files(pattern: str, found: folders.Found) -> list[_File]:
@@ -166,7 +167,7 @@ def _choose(
     if modality is Modality.POINT_CLOUD and not present and seen[".txt"]:
         present, wanted = [modality], frozenset({".txt"})  # ModelNet40's own files; only when said, for .txt is text
     if not present:
-        looked = " ".join(sorted(suffix for kind in counts for suffix in kind.suffixes))
+        looked = " ".join(sorted(suffix for kind in counts for suffix in kind.suffixes)) or _unregistered(counts)
         more = "".join(f"; {each}" for each in (*remarks, *_first_problem(files), *_dotted(seen, looked.split())))
         raise InputError(
             f"{source}: no usable files; looked for {looked}; saw {_counted(seen) or 'no file at all'}{more}"
@@ -178,6 +179,10 @@ def _choose(
     chosen = [file for file in files if file.suffix in wanted or (file.problem and not file.suffix)]
     ignored = {suffix or "none": count for suffix, count in sorted(seen.items()) if suffix not in wanted}
     return replace(unique_items(present[0], (file.item(present[0]) for file in chosen), ignored), remarks=remarks)
+
+
+def _unregistered(kinds: Iterable[Modality]) -> str:
+    return f"none, for no suffix is registered of {' or '.join(kinds)} (a manifest with a column path needs none)"
 
 
 def _dotted(seen: Counter[str], looked: Sequence[str]) -> list[str]:
@@ -212,11 +217,11 @@ def _manifest_items(path: Path, modality: Modality | None, allowed: Sequence[Mod
     records = list(read_table(path))
     kind = modality or _only_modality(path, records, allowed)
     columns = {name for record in records for name in record.columns}
-    if kind is None or not columns & {*_COLUMNS[kind], *_PATH_COLUMNS}:
+    if kind is None or not columns & {*kind.columns, *_PATH_COLUMNS}:
         bad = next((record for record in records if record.problem), None)
         if bad and not columns:
             raise InputError(f"{path}:{bad.line}: {bad.problem}; no record in it can be used")
-        names = [name for each in ([kind] if kind else allowed) for name in _COLUMNS[each]]
+        names = [name for each in ([kind] if kind else allowed) for name in each.columns]
         seen = " ".join(sorted(columns)) or "no record at all"
         raise InputError(f"{path}: no usable column; looked for {' '.join([*names, *_PATH_COLUMNS])}; saw {seen}")
     return unique_items(kind, (_record_item(record, kind, path) for record in records))
@@ -225,11 +230,11 @@ def _manifest_items(path: Path, modality: Modality | None, allowed: Sequence[Mod
 def _only_modality(path: Path, records: Sequence[Record], allowed: Sequence[Modality]) -> Modality | None:
     """Return the modality of ``allowed`` that a manifest has; a column in which nothing stands only if no other has."""
     paths = [value for record in records for column in _PATH_COLUMNS if (value := record.values.get(column))]
-    listed = {of_suffix(PurePosixPath(value).suffix) for value in paths}
+    listed = {PurePosixPath(value).suffix.lower() for value in paths}
     filled = {name for record in records for name in record.values}
     empty = {name for record in records for name in record.nothing}
-    present = [kind for kind in allowed if filled & set(_COLUMNS[kind]) or kind in listed]
-    present = present or [kind for kind in allowed if empty & set(_COLUMNS[kind])]
+    present = [kind for kind in allowed if filled & set(kind.columns) or listed & kind.suffixes]
+    present = present or [kind for kind in allowed if empty & set(kind.columns)]
     if len(present) > 1:
         raise InputError(f"{path}: holds {' and '.join(present)}; choose one with --modality {present[0]}")
     return present[0] if present else None
@@ -238,11 +243,11 @@ def _only_modality(path: Path, records: Sequence[Record], allowed: Sequence[Moda
 def _record_item(record: Record, modality: Modality, manifest: Path) -> Item:
     source = f"{manifest.name}:{record.line}"
     given = record.values.get("id")
-    own = next((record.values[name] for name in _COLUMNS[modality] if name in record.values), None)
+    own = next((record.values[name] for name in modality.columns if name in record.values), None)
     name = own or next((record.values[name] for name in _PATH_COLUMNS if _leads(record, name, modality)), None)
     problem = record.problem or _no_id(record)
     if name is None and not problem:
-        problem = f"no {modality} in this record{record.why(*_COLUMNS[modality], *_PATH_COLUMNS)}"
+        problem = f"no {modality} in this record{record.why(*modality.columns, *_PATH_COLUMNS)}"
     if modality is Modality.TEXT and own is not None:
         item = text_item(own, source, readable(given) if given else None)
         return replace(item, problem=problem) if problem else item

@@ -101,9 +101,11 @@ def item_fields(members: Iterable[Member]) -> frozenset[str]:
     """
     fields = {member.field for member in members if member.problem is None}
     chosen = {field for field in fields if field.count(".") < 2}
-    for modality in Modality:
-        of_it = {field for field in fields if of_suffix("." + field.rpartition(".")[2]) is modality}
-        if len(of_it) == 1:
+    kinds: dict[Modality | None, set[str]] = {}
+    for field in fields:
+        kinds.setdefault(of_suffix("." + field.rpartition(".")[2]), set()).add(field)
+    for kind, of_it in kinds.items():
+        if kind is not None and len(of_it) == 1:
             chosen |= of_it
     return frozenset(chosen)
 

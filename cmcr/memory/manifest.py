@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cmcr.errors import ArtifactError
-from cmcr.modality import Modality
+from cmcr.modality import Modality, in_order
 from cmcr.reading import read_json, why
 from cmcr.schema import checked
 
@@ -139,7 +139,7 @@ class Manifest:
                 # Only the names we give ourselves: a manifest must not lead a reader out of its folder.
                 _expect((shard.vectors, shard.metadata) == Shard.names(modality, number), f"file {shard.vectors!r}")
                 _expect(_is_count(shard.rows) and shard.rows > 0, f"{shard.rows!r} rows in {shard.vectors}")
-        ordered = {modality: found[modality] for modality in Modality if found.get(modality)}
+        ordered = {modality: found[modality] for modality in in_order(found) if found[modality]}
         return cls(encoder, value["dtype"], checked(bool, value["normalized"], "normalized"), ordered, value["skipped"])
 
 

@@ -23,7 +23,7 @@ from cmcr.files import check_regular, is_file, is_partial, left_behind, open_fil
 from cmcr.memory.lines import _json_lines, _row, _text, _why
 from cmcr.memory.manifest import SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
 from cmcr.memory.roots import MediaRoots, read_source
-from cmcr.modality import Modality
+from cmcr.modality import OWN, Modality, in_order
 from cmcr.reading import open_npy, parse_json, plainly, read_json
 from cmcr.schema import checked
 
@@ -34,7 +34,7 @@ CHANGED = "changed since it was embedded"
 
 _NPY_HEADER = 1 << 12
 _NORM_TOLERANCE = {"float16": 2e-3, "float32": 1e-4}
-_OWN_FILE = re.compile(r"(img|text|audio|point)(_emb)?_\d{4,}\.(npy|jsonl)")
+_OWN_FILE = re.compile(r"([a-z][a-z0-9_]*?)(_emb)?_\d{4,}\.(npy|jsonl)")
 
 
 class Memory:
@@ -67,7 +67,7 @@ class Memory:
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """The modalities it holds rows of, in the order of ``Modality``."""
+        """The modalities it holds rows of, cmcr's own first and others by name."""
         return tuple(self.manifest.shards)
 
     def rows(self, modality: Modality) -> int:
@@ -274,11 +274,26 @@ class Memory:
     def leftovers(self) -> list[str]:
         """Return files of an interrupted run, relative to the memory; the next ``cmcr embed`` removes them."""
         named = {name for shards in self.manifest.shards.values() for s in shards for name in (s.vectors, s.metadata)}
-        folders = [*(f"{modality.folder}_emb" for modality in Modality), "metadata"]
+        own = self._folders()
+        folders = [*(f"{name}_emb" for name in own), "metadata"]
         found = [path for folder in folders for path in sorted((self.path / folder).glob("*"))]
-        found = [path for path in found if is_partial(path.name) or _OWN_FILE.fullmatch(path.name)]
+        found = [path for path in found if is_partial(path.name) or _folder_of(path.name) in own]
         kept = [path for path in found + left_behind(self.path) if path.is_symlink() or not path.is_dir()]
         return [name for path in kept if (name := path.relative_to(self.path).as_posix()) not in named]
+
+    def _folders(self) -> list[str]:
+        """Return the short names of the modalities that a run may have begun to write.
+
+        Of a modality that the manifest does not name, a folder with a shard's file in it is what tells of it.
+        """
+        known = [modality.folder for modality in in_order({*OWN, *self.manifest.shards})]
+        begun = [path for path in sorted(self.path.glob("*_emb")) if path.is_dir() and not path.is_symlink()]
+        return known + [
+            name
+            for path in begun
+            if (name := path.name.removesuffix("_emb")) not in known
+            and any(is_partial(each.name) or _folder_of(each.name) == name for each in path.iterdir())
+        ]
 
     def _shard_vectors(self, shard: Shard) -> np.ndarray:
         path = self.path / shard.vectors
@@ -368,3 +383,9 @@ class Memory:
             return [str(error)]
         repeated = len(ids) - len(set(ids))
         return [f"{modality}: {repeated} ids are not unique"] if repeated else []
+
+
+def _folder_of(name: str) -> str:
+    """Return which modality's shard a file is named as, by its folder's short name; empty: none's."""
+    found = _OWN_FILE.fullmatch(name)
+    return found.group(1) if found else ""

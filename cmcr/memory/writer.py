@@ -22,7 +22,7 @@ from cmcr.errors import ArtifactError, InputError
 from cmcr.files import LOCK, is_partial, locked, open_file, read_lines, write_atomic, write_json
 from cmcr.memory.manifest import DTYPES, MANIFEST, SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
 from cmcr.memory.memory import Memory
-from cmcr.modality import Modality
+from cmcr.modality import Modality, in_order
 from cmcr.reading import plainly
 
 
@@ -172,7 +172,7 @@ class MemoryWriter:
             if packed.count:
                 shard = self._write_shard(modality, packed, number=len(manifest.shards.get(modality, ())))
                 shards = manifest.shards | {modality: (*manifest.shards.get(modality, ()), shard)}
-                manifest = dataclasses.replace(manifest, shards={m: shards[m] for m in Modality if m in shards})
+                manifest = dataclasses.replace(manifest, shards={m: shards[m] for m in in_order(shards)})
             if packed.skipped:
                 self._write_skips(packed.skips)
                 manifest = dataclasses.replace(manifest, skipped=manifest.skipped + packed.skipped)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import wave
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +16,12 @@ from cmcr.errors import ItemError
 from cmcr.items import Item
 from cmcr.memory import MediaRoots, Memory, OutsideError
 from cmcr.memory.memory import Row
-from cmcr.modality import Modality
+from cmcr.modality import Modality, Registration, resolved
+from cmcr.reading import why
 from cmcr.report.charts import data_uri, draw_point_cloud, image_uri
-from cmcr.shapes.clouds import read_point_cloud
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 THUMBNAIL = 320
 """Pixels of the longer side of an embedded picture."""
@@ -102,6 +105,8 @@ class Previews:
         """Show a row of a memory: a text as the memory holds it, else its file, if it may be opened."""
         if modality is Modality.TEXT:
             return self.of(modality, None, text=row.text)
+        if modality.registration is None:
+            return _unknown(modality)
         suffix = PurePosixPath(row.source.rpartition("!")[2]).suffix.lower()
         if suffix not in modality.suffixes:
             return Media("none", note=f"not opened: {suffix or 'no suffix'} is not of {readable_name(modality)}")
@@ -126,10 +131,8 @@ class Previews:
             return Media("none", note="file not found")
         if self.left <= 0:
             return Media("none", note="left out to keep the page small")
-        try:
-            media = _MAKERS[modality](data, suffix)
-        except ItemError as error:
-            return Media("none", note=str(error))
+        registered = modality.registration
+        media = _unknown(modality) if registered is None else _shown(registered, data, suffix)
         self.left -= len(media.uri)
         return media
 
@@ -139,14 +142,46 @@ def shortened(text: str) -> str:
     return text if len(text) <= TEXT_CHARACTERS else text[: TEXT_CHARACTERS - 1].rstrip() + "…"
 
 
-def _picture(data: bytes, suffix: str) -> Media:
-    image = read_image(data)
+def _unknown(modality: Modality) -> Media:
+    return Media("none", note=f"no preview of {readable_name(modality)}")
+
+
+def _shown(registered: Registration, data: bytes, suffix: str) -> Media:
+    """Decode and show a file as its modality says; a decoder of another package may raise anything."""
+    if registered.decode is None or registered.preview is None:
+        return Media("none", note=f"no preview of {suffix}")
+    from PIL.Image import Image
+
+    try:
+        made = resolved(registered.preview)(resolved(registered.decode)(data, suffix))
+        if isinstance(made, Image):
+            return show_picture(made)
+        return made if isinstance(made, Media) else Media("text", text=shortened(str(made)))
+    except ItemError as error:
+        return Media("none", note=str(error))
+    except Exception as error:
+        return Media("none", note=f"cannot be shown ({type(error).__name__}: {why(error)})")
+
+
+def decode_picture(data: bytes, suffix: str) -> Image:
+    """Return a picture of any size."""
+    return read_image(data)
+
+
+def show_picture(image: Image) -> Media:
+    """Show a picture as a small one."""
+    image = image.convert("RGB")
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     return Media("image", image_uri(image, "JPEG", quality=85))
 
 
-def _sound(data: bytes, suffix: str) -> Media:
-    samples = read_audio(data, AUDIO_RATE, AUDIO_SECONDS)
+def decode_sound(data: bytes, suffix: str) -> np.ndarray:
+    """Return the (N,) samples of a sound's first seconds, at ``AUDIO_RATE``."""
+    return read_audio(data, AUDIO_RATE, AUDIO_SECONDS)
+
+
+def show_sound(samples: np.ndarray) -> Media:
+    """Show (N,) samples at ``AUDIO_RATE`` as a player."""
     cut = len(samples) >= AUDIO_RATE * AUDIO_SECONDS
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
@@ -157,15 +192,9 @@ def _sound(data: bytes, suffix: str) -> Media:
     return Media("audio", data_uri("audio/wav", buffer.getvalue()), note="its first ten seconds" if cut else "")
 
 
-def _cloud(data: bytes, suffix: str) -> Media:
-    return Media("image", image_uri(draw_point_cloud(read_point_cloud(data, suffix)), "PNG", optimize=True))
-
-
-_MAKERS: dict[Modality, Callable[[bytes, str], Media]] = {
-    Modality.IMAGE: _picture,
-    Modality.AUDIO: _sound,
-    Modality.POINT_CLOUD: _cloud,
-}
+def show_cloud(points: np.ndarray) -> Media:
+    """Show (N, 3) points as a drawing."""
+    return Media("image", image_uri(draw_point_cloud(points), "PNG", optimize=True))
 
 
 def readable_name(modality: Modality) -> str:

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from cmcr.errors import ArtifactError
-from cmcr.modality import Modality
+from cmcr.modality import is_modality
 from cmcr.space import lean_mlp
 
 Kind = Literal["mlp", "half-mlp", "linear", "identity", "route"]
@@ -60,7 +60,7 @@ class ProjectorConfig:
         _expect(small is None, f"{small} of a {self.kind} is {small and getattr(self, small)}, expected 1 or more")
         _expect(self.kind != "identity" or self.in_dim == self.out_dim, f"identity of {self.in_dim} -> {self.out_dim}")
         _expect(self.top_k >= 0 and 0 < self.tau < float("inf"), f"tau {self.tau}, top_k {self.top_k}")
-        _expect(set(self.centered) <= set(Modality), f"centered {self.centered}, expected modalities")
+        _expect(all(map(is_modality, self.centered)), f"centered {self.centered}, expected modalities")
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the name, shape and type of each tensor of its projector, as tensors without storage."""
@@ -93,6 +93,32 @@ class Route(nn.Module):
         return logits.softmax(dim=1) @ self.values
 
 
+class Centers(nn.Module):
+    """The (D_in,) mean of each centred modality, all zeros at first.
+
+    No ``ParameterDict``, which refuses the names of its own methods: a modality may be called ``half`` or ``training``.
+    """
+
+    def __init__(self, names: Sequence[str], dim: int) -> None:
+        super().__init__()
+        for name in names:
+            self._parameters[name] = nn.Parameter(torch.zeros(dim), requires_grad=False)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._parameters
+
+    def __getitem__(self, name: str) -> Tensor:
+        return cast(Tensor, self._parameters[name])
+
+    def train(self, mode: bool = True) -> Centers:
+        """Stay as it is, for a mean is the same in training; the parent would set an attribute ``training``."""
+        return self
+
+    def values(self) -> list[Tensor]:
+        """Return the means alone."""
+        return [self[name] for name in self._parameters]
+
+
 class Projector(nn.Module):
     """One source space's map into the connected space: centre (if asked), body, L2-normalise."""
 
@@ -100,9 +126,7 @@ class Projector(nn.Module):
         super().__init__()
         self.config = config
         self.body = _body(config)
-        self.centers = nn.ParameterDict(
-            {name: nn.Parameter(torch.zeros(config.in_dim), requires_grad=False) for name in config.centered}
-        )
+        self.centers = Centers(config.centered, config.in_dim)
 
     def forward(self, x: Tensor, modality: str | None = None) -> Tensor:
         """Project (N, in_dim) unit vectors of one modality to (N, out_dim) unit vectors."""

@@ -88,7 +88,8 @@ class ConnectedSpace:
         found = next((candidate for candidate in named if modality in candidate.modalities), None)
         if found is None:
             held = "; ".join(f"{e.name}: {', '.join(e.modalities)}" for e in named)
-            raise InputError(f"modality {modality!r} is not in this space ({held})")
+            close = nearest(modality, {m for e in named for m in e.modalities})
+            raise InputError(f"modality {str(modality)!r} is not in this space ({held}){close}")
         return found
 
     def projector(self, encoder: str, modality: Modality) -> OfModality:
@@ -119,7 +120,7 @@ class ConnectedSpace:
         self, vectors: Memory | np.ndarray, *, encoder: str | None = None, modality: Modality | str
     ) -> Iterator[np.ndarray]:
         """Like ``project``, a block of rows at a time, in order."""
-        modality = _modality(modality)
+        modality = Modality(modality)
         if isinstance(vectors, Memory):
             entry = self.check_memory(vectors, modality, encoder)
             blocks: Iterator[np.ndarray] = vectors.blocks(modality)
@@ -219,16 +220,6 @@ class ConnectedSpace:
                 )
                 encoders[entry.name], projectors[entry.name] = entry.encoder, projector
             return cls(encoders, projectors, config.overlap, config.method, config.recipe, config.metrics)
-
-
-def _modality(name: Modality | str) -> Modality:
-    try:
-        return Modality(name)
-    except ValueError:
-        known = ", ".join(Modality)
-        raise InputError(
-            f"modality {name!r}; expected one of {known}{nearest(str(name), map(str, Modality))}"
-        ) from None
 
 
 def _checked(vectors: np.ndarray, encoder: SpaceEncoder) -> np.ndarray:

@@ -50,6 +50,8 @@ def render(name: str, modality: Modality, scene: Scene, rng: np.random.Generator
             return prepare.patches(shape(scene, rng))
         case Modality.TEXT:
             return _CAPTION[name](scene, rng)
+        case _:
+            raise ValueError(modality)
 
 
 Pair = tuple[np.ndarray | str, np.ndarray | str]

@@ -22,7 +22,7 @@ from cmcr.errors import InputError, ItemError
 from cmcr.evaluate.retrieval.pairs import Paired, Side, measured
 from cmcr.hooks import Progress, silent
 from cmcr.items import Inputs, Item, Up, turned
-from cmcr.modality import Modality
+from cmcr.modality import Modality, in_order
 from cmcr.numbers import retrieval as metrics
 
 Pair = tuple[Modality, Modality]
@@ -108,11 +108,11 @@ def _only_pair(subject: Subject, clips: Clips) -> Pair:
     if not held and clips.clips:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in list(clips.reasons().items())[:3])
         raise InputError(f"{clips.name}: none of {len(clips.clips)} clips is usable: {reasons}")
-    both = [modality for modality in Modality if modality in held and modality in subject.modalities]
+    both = [modality for modality in in_order(held) if modality in subject.modalities]
     if len(both) != 2:
         raise InputError(
             f"{subject.name} embeds {', '.join(subject.modalities)}, and the data holds "
-            f"{', '.join(modality for modality in Modality if modality in held)}; "
+            f"{', '.join(in_order(held))}; "
             + ("expected two in common" if len(both) < 2 else "choose two with --modalities, e.g. image,audio")
         )
     return both[0], both[1]

@@ -1,0 +1,70 @@
+"""What lies in a memory or a space, in words: what ``cmcr info`` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cmcr.errors import ArtifactError
+from cmcr.reading import read_json
+
+if TYPE_CHECKING:
+    from cmcr.memory import Memory
+
+
+def described(memory: Memory) -> dict[str, Any]:
+    """Return what a memory holds: its encoder, rows, shards, bytes, and why items were skipped."""
+    shards = {kind: memory.shards(kind) for kind in memory.modalities}
+    files = [
+        memory.path / name for each in shards.values() for shard in each for name in (shard.vectors, shard.metadata)
+    ]
+    reasons: dict[str, int] = {}
+    skipped = memory.skipped()
+    for skip in skipped:
+        reasons[skip.reason] = reasons.get(skip.reason, 0) + 1
+    return {
+        "memory": str(memory.path),
+        "encoder": memory.encoder.name,
+        "fingerprint": memory.encoder.fingerprint,
+        "dim": memory.encoder.dim,
+        "dtype": memory.dtype,
+        "rows": {str(kind): memory.rows(kind) for kind in shards},
+        "shards": {str(kind): len(each) for kind, each in shards.items()},
+        "bytes": sum(file.stat().st_size for file in files),
+        "skipped": len(skipped),
+        "reasons": dict(sorted(reasons.items(), key=lambda pair: -pair[1])[:5]),
+    }
+
+
+def space_config(path: Path) -> dict[str, Any] | None:
+    """Return the config of the space in a folder; None: it is none.
+
+    Raises:
+        ArtifactError: its config.json is not JSON.
+    """
+    try:
+        config = read_json(path / "config.json")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise ArtifactError(f"{path / 'config.json'}: not JSON ({error}); restore it") from None
+    return config if isinstance(config, dict) and config.get("format") == "cmcr-space" else None
+
+
+def space_rows(config: dict[str, Any]) -> Iterator[list[str]]:
+    """Yield (what, value) of a space: method, encoders, then what was measured and how it was made."""
+    yield from ([name, in_words(config.get(name))] for name in ("method", "overlap", "dim"))
+    for encoder in config.get("encoders", []):
+        shape = encoder["projector"]
+        about = f"{in_words(encoder['modalities'])}; {shape['in_dim']} -> {shape['out_dim']}, {shape['kind']}"
+        yield [f"encoder {encoder['name']}", f"{about}; {encoder['fingerprint'][:12]}"]
+    for group in ("metrics", "recipe"):
+        yield from ([f"{group}.{name}", in_words(value)] for name, value in config.get(group, {}).items())
+
+
+def in_words(value: Any) -> str:
+    """Return a value of a config or a count as a cell of a table."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {in_words(each)}" for key, each in value.items()) or "none"
+    return ", ".join(map(_cell, value)) if isinstance(value, list) else "-" if value is None else str(value)
