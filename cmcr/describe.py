@@ -54,11 +54,17 @@ def space_config(path: Path) -> dict[str, Any] | None:
 
 def space_rows(config: dict[str, Any]) -> Iterator[list[str]]:
     """Yield (what, value) of a space: method, encoders, then what was measured and how it was made."""
+    from cmcr.space import shapes_of
+
     yield from ([name, in_words(config.get(name))] for name in ("method", "overlap", "dim"))
     for encoder in config.get("encoders", []):
-        shape = encoder["projector"]
-        about = f"{in_words(encoder['modalities'])}; {shape['in_dim']} -> {shape['out_dim']}, {shape['kind']}"
-        yield [f"encoder {encoder['name']}", f"{about}; {encoder['fingerprint'][:12]}"]
+        shapes = ", ".join(shapes_of(config, encoder))
+        about = f"{in_words(encoder['modalities'])}; {encoder['dim']} -> {config['dim']}, {shapes}"
+        kept = "; the base, kept as it is" if config.get("base") == encoder["name"] else ""
+        yield [f"encoder {encoder['name']}", f"{about}; {encoder['fingerprint'][:12]}{kept}"]
+    for link in config.get("links", []):
+        outer = " and ".join(link[side] for side in ("outer_a", "outer_b") if link[side])
+        yield [f"link {link['a']} - {link['b']}", f"by {link['via']}{outer and f', for {outer}'}"]
     for group in ("metrics", "recipe"):
         yield from ([f"{group}.{name}", in_words(value)] for name, value in config.get(group, {}).items())
 
@@ -67,4 +73,4 @@ def in_words(value: Any) -> str:
     """Return a value of a config or a count as a cell of a table."""
     if isinstance(value, dict):
         return ", ".join(f"{key}: {in_words(each)}" for key, each in value.items()) or "none"
-    return ", ".join(map(_cell, value)) if isinstance(value, list) else "-" if value is None else str(value)
+    return ", ".join(map(in_words, value)) if isinstance(value, list) else "-" if value is None else str(value)

@@ -75,7 +75,7 @@ def space_problems(folder: Path) -> list[str]:
     values = {f"{group}.{name}": value for group in ("recipe", "metrics") for name, value in config[group].items()}
     odd = {name: value for name, value in values.items() if not _plain(value)}
     problems = [f"config.json: {name} is {str(value)[:60]}, expected what is finite" for name, value in odd.items()]
-    for name, projector in space.projectors.items():
+    for name, projector in space.maps.items():
         weights = {key: tensor for key, tensor in projector.state_dict().items() if tensor.ndim == 2}
         problems += [f"model.safetensors: {key} of {name!r} is all zeros" for key, t in weights.items() if not t.any()]
     if not problems:

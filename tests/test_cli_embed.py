@@ -210,7 +210,7 @@ def test_info_shows_and_checks_a_space(cmcr, tmp_path):
     with open("space/config.json", "w") as file:
         json.dump({"format": "cmcr-space", "overlap": "text", "encoders": [{"name": "a"}]}, file)
     code, _, err = cmcr("info", "space")
-    assert code == 1 and "was edited by hand (no 'projector'); connect anew" in err
+    assert code == 1 and "was edited by hand (no 'maps'); connect anew" in err
 
 
 def test_terminal_codes_in_names_are_not_obeyed(cmcr, write_files):

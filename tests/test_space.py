@@ -135,10 +135,10 @@ def damage(folder, how):
         config.write_text(json.dumps(loaded | {"version": 99}))
     elif how == "edited by hand":
         loaded["encoders"][0]["dim"] = 5
-        loaded["encoders"][0]["projector"]["in_dim"] = 5
+        loaded["maps"][0]["projector"]["in_dim"] = 5
         config.write_text(json.dumps(loaded))
     elif how == "missing entry":
-        del loaded["encoders"][0]["projector"]["kind"]
+        del loaded["maps"][0]["projector"]["kind"]
         config.write_text(json.dumps(loaded))
     elif how == "no weights":
         weights.unlink()
@@ -154,7 +154,7 @@ def damage(folder, how):
         ("no config", "not a connected space"),
         ("not json", "not readable as JSON"),
         ("a list", "not readable as JSON"),
-        ("other version", "version 99, expected 'cmcr-space' version 1"),
+        ("other version", "version 99, expected 'cmcr-space' version 1 or 2"),
         ("edited by hand", "damaged or was edited by hand"),
         ("missing entry", "damaged or was edited by hand"),
         ("no weights", "No such file"),
@@ -191,8 +191,8 @@ def edit(folder, change):
 
 def setting(name, value, of="projector"):
     def change(config, tensors):
-        entry = config["encoders"][0]
-        {"projector": entry["projector"], "encoder": entry, "config": config}[of][name] = value
+        first = {part: config[f"{part}s"][0] for part in ("encoder", "way", "map", "link")}
+        (first | {"projector": first["map"]["projector"], "config": config})[of][name] = value
 
     return change
 
@@ -205,6 +205,16 @@ def twice(config, tensors):
     config["encoders"][1]["name"] = config["encoders"][0]["name"]
 
 
+def as_version_1(config, tensors):
+    """Say the same as the first version did, where each encoder had one map of its own."""
+    for entry, own in zip(config["encoders"], config["maps"], strict=False):
+        entry["projector"] = own["projector"]
+    for name in ("maps", "ways", "routers", "base", "links"):
+        del config[name]
+    config["version"] = 1
+
+
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -237,9 +247,13 @@ def twice(config, tensors):
         (lambda config, tensors: tensors.update({"0.body.0.bias": torch.zeros(30, dtype=torch.int32)}), "torch.int32"),
     ],
 )
-def test_a_config_that_does_not_fit_is_refused_before_anything_is_made_of_it(tmp_path, change, message, monkeypatch):
+def test_a_config_that_does_not_fit_is_refused_before_anything_is_made_of_it(
+    tmp_path, change, message, version, monkeypatch
+):
     made().save(tmp_path / "space")
     edit(tmp_path / "space", change)
+    if version == 1:
+        edit(tmp_path / "space", as_version_1)
     monkeypatch.setattr(torch.nn.Module, "load_state_dict", None)  # nobody comes so far
     with pytest.raises(ArtifactError, match=f"damaged or was edited by hand .*{message}") as error:
         ConnectedSpace.from_pretrained(tmp_path / "space")

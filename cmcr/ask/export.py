@@ -114,12 +114,13 @@ def export_projectors(space: ConnectedSpace, folder: Path, kind: str) -> list[Pa
     suffix, serialise = PROJECTOR_KINDS[kind]
     written = []
     for name, encoder in space.encoders.items():
-        centered, done = space.projectors[name].config.centered, dict[str, bytes]()
+        done = dict[tuple[int, str], bytes]()
         for modality in encoder.modalities:
+            bound = space.projector(name, modality).eval()
             # Modalities differ in their centres only; without centres one export serves them all.
-            key = modality.value if modality in centered else ""
+            key = id(bound.projector), modality.value if modality in bound.projector.config.centered else ""
             if key not in done:
-                done[key] = serialise(space.projector(name, modality).eval(), encoder.dim)
+                done[key] = serialise(bound, encoder.dim)
             path = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{modality.value}{suffix}"
             write_atomic(path, done[key])
             written.append(path)

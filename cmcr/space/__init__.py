@@ -5,21 +5,27 @@ from typing import TYPE_CHECKING
 from cmcr.lazy import lazily
 
 if TYPE_CHECKING:
-    from cmcr.space.card import measured_table
+    from cmcr.space.card import measured_table, shapes_of
     from cmcr.space.config import read_config
     from cmcr.space.heads import import_heads
+    from cmcr.space.parts import Link, Router, SpaceEncoder, Way
     from cmcr.space.projector import Projector, ProjectorConfig, Route, initialise, turned, with_centers
     from cmcr.space.space import ConnectedSpace
 
 __all__ = [
     "ConnectedSpace",
+    "Link",
     "Projector",
     "ProjectorConfig",
     "Route",
+    "Router",
+    "SpaceEncoder",
+    "Way",
     "import_heads",
     "initialise",
     "measured_table",
     "read_config",
+    "shapes_of",
     "turned",
     "with_centers",
 ]
@@ -27,9 +33,10 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "card": ("measured_table",),
+        "card": ("measured_table", "shapes_of"),
         "config": ("read_config",),
         "heads": ("import_heads",),
+        "parts": ("Link", "Router", "SpaceEncoder", "Way"),
         "projector": ("Projector", "ProjectorConfig", "Route", "initialise", "turned", "with_centers"),
         "space": ("ConnectedSpace",),
     },

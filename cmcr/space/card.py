@@ -10,7 +10,7 @@ from typing import Any
 def card(config: Mapping[str, Any]) -> str:
     """Return the model card (Markdown with the Hub's front matter) of a space's config."""
     encoders = "\n".join(
-        f"| {e['name']} | {', '.join(e['modalities'])} | {e['dim']} | {e['projector']['kind']} "
+        f"| {e['name']} | {', '.join(e['modalities'])} | {e['dim']} | {', '.join(shapes_of(config, e))} "
         f"| `{e['fingerprint'][:12]}` |"
         for e in config["encoders"]
     )
@@ -53,6 +53,15 @@ vectors = space.project(rows, encoder={first["name"]!r}, modality={str(first["mo
 {recipe}
 ```
 """
+
+
+def shapes_of(config: Mapping[str, Any], encoder: Mapping[str, Any]) -> list[str]:
+    """Return the kinds of the maps that an encoder's vectors go through, of a config of either version."""
+    if "projector" in encoder:
+        return [encoder["projector"]["kind"]]
+    kinds = {each["name"]: each["projector"]["kind"] for each in config["maps"]}
+    names = dict.fromkeys(n for way in config["ways"] if way["encoder"] == encoder["name"] for n in way["maps"])
+    return [kinds[name] for name in names]
 
 
 def measured_table(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,60 +16,92 @@ from cmcr.errors import ArtifactError
 from cmcr.modality import Modality
 from cmcr.reading import plainly, read_bytes, read_json
 from cmcr.schema import checked
+from cmcr.space.parts import Link, Router, SpaceEncoder, Way
 from cmcr.space.projector import ProjectorConfig
 
-FORMAT, VERSION = "cmcr-space", 1
+FORMAT, VERSION, VERSIONS = "cmcr-space", 2, (1, 2)
 HEADER_BYTES = 1 << 20
 """Bytes of names and shapes in a file of weights, at most: a projector has some ten tensors."""
 
 
 @dataclass(frozen=True)
-class SpaceEncoder:
-    """An encoder of a connected space: its name, fingerprint, dim, and the modalities the space holds of it.
+class SpaceEncoder1(SpaceEncoder):
+    """An encoder of version 1, which had one map of its own."""
 
-    The fingerprint is empty where it is not known (imported heads): then the name alone decides.
-    """
-
-    name: str
-    fingerprint: str
-    dim: int
-    modalities: tuple[Modality, ...]
-
-    def is_made_by(self, name: str, fingerprint: str) -> bool:
-        """Tell whether vectors of that encoder are this one's."""
-        return name == self.name and self.fingerprint in ("", fingerprint)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An encoder as config.json has it, with its projector."""
-
-    name: str
-    fingerprint: str
-    dim: int
-    modalities: tuple[Modality, ...]
     projector: ProjectorConfig
 
-    @property
-    def encoder(self) -> SpaceEncoder:
-        """The encoder alone."""
-        return SpaceEncoder(self.name, self.fingerprint, self.dim, self.modalities)
+
+@dataclass(frozen=True)
+class MapEntry:
+    """A map as config.json has it."""
+
+    name: str
+    projector: ProjectorConfig
 
 
 @dataclass(frozen=True)
-class SpaceConfig:
-    """What config.json holds."""
+class RouterEntry:
+    """A router as config.json has it."""
+
+    modality: Modality
+    reads: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SpaceConfig1:
+    """What config.json of version 1 holds: two encoders, each with one map."""
 
     format: str
     version: int
     method: str
     overlap: Modality
     dim: int
-    encoders: tuple[Entry, ...]
+    encoders: tuple[SpaceEncoder1, ...]
     recipe: dict[str, Any]
     metrics: dict[str, Any]
     model_sha256: str
     versions: dict[str, Any]
+
+    def upgraded(self) -> SpaceConfig:
+        """Return the same as version 2."""
+        maps = tuple(MapEntry(each.name, each.projector) for each in self.encoders)
+        return SpaceConfig(
+            self.format, VERSION, self.method, self.overlap, self.dim,
+            tuple(SpaceEncoder(each.name, each.fingerprint, each.dim, each.modalities) for each in self.encoders),
+            maps, tuple(Way(each.name, each.modalities, (each.name,)) for each in self.encoders), (), None,
+            plain_links(self.encoders, self.overlap), self.recipe, self.metrics, self.model_sha256, self.versions,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SpaceConfig:
+    """What config.json holds; ``base`` is written for the reader, and follows from the maps."""
+
+    format: str
+    version: int
+    method: str
+    overlap: Modality
+    dim: int
+    encoders: tuple[SpaceEncoder, ...]
+    maps: tuple[MapEntry, ...]
+    ways: tuple[Way, ...]
+    routers: tuple[RouterEntry, ...]
+    base: str | None
+    links: tuple[Link, ...]
+    recipe: dict[str, Any]
+    metrics: dict[str, Any]
+    model_sha256: str
+    versions: dict[str, Any]
+
+    def router_dim(self, router: RouterEntry) -> int:
+        """Return the components of the vectors that a router reads, side by side."""
+        return sum(each.dim for name in router.reads for each in self.encoders if each.name == name)
+
+
+def plain_links(encoders: Sequence[SpaceEncoder], via: Modality) -> tuple[Link, ...]:
+    """Return the links of a space that does not say them: each other encoder to the first, through the overlap."""
+    names = [each.name for each in encoders if via in each.modalities]
+    return tuple(Link(names[0], name, via) for name in names[1:])
 
 
 def checked_config(value: dict[str, Any]) -> SpaceConfig:
@@ -77,20 +110,69 @@ def checked_config(value: dict[str, Any]) -> SpaceConfig:
     Raises:
         ValueError: what does not.
     """
-    config: SpaceConfig = checked(SpaceConfig, value)
+    config: SpaceConfig = (
+        checked(SpaceConfig1, value).upgraded() if value.get("version") == 1 else checked(SpaceConfig, value)
+    )
     names = [entry.name for entry in config.encoders]
     _expect(bool(names), "it has no encoder")
     _expect(len(set(names)) == len(names), "two encoders have one name")
     for entry in config.encoders:
-        entry.projector.check()
         _expect(bool(entry.modalities), f"encoder {entry.name!r} has no modality")
         _expect(len(set(entry.modalities)) == len(entry.modalities), f"encoder {entry.name!r} has a modality twice")
-        dims, own = (entry.projector.in_dim, entry.projector.out_dim), (entry.dim, config.dim)
-        _expect(
-            dims == own, f"the projector of {entry.name!r} maps {dims[0]} -> {dims[1]}, expected {own[0]} -> {own[1]}"
-        )
+    _check_ways(config)
+    _check_routers(config)
     _expect(any(config.overlap in entry.modalities for entry in config.encoders), f"no encoder has {config.overlap}")
+    _check_links(config)
     return config
+
+
+def _check_ways(config: SpaceConfig) -> None:
+    """Check that each modality of each encoder enters by one way, through maps of the right sizes; none is idle."""
+    dims = {entry.name: entry.dim for entry in config.encoders}
+    maps = {entry.name: entry.projector for entry in config.maps}
+    _expect(len(maps) == len(config.maps), "two maps have one name")
+    for entry in config.maps:
+        entry.projector.check()
+    for way in config.ways:
+        _expect(way.encoder in dims, f"a way is of {way.encoder!r}, which is no encoder of it")
+        _expect(0 < way.weight < float("inf"), f"a way of {way.encoder!r} weighs {way.weight}, expected above 0")
+        _expect(bool(way.maps), f"a way of {way.encoder!r} has no map")
+        for name in way.maps:
+            _expect(name in maps, f"a way of {way.encoder!r} goes through {name!r}, which is no map of it")
+            found, own = (maps[name].in_dim, maps[name].out_dim), (dims[way.encoder], config.dim)
+            shapes = f"{found[0]} -> {found[1]}, expected {own[0]} -> {own[1]}"
+            _expect(found == own, f"the projector of {name!r} maps {shapes}")
+    entering = [(way.encoder, modality) for way in config.ways for modality in way.modalities]
+    held = [(entry.name, modality) for entry in config.encoders for modality in entry.modalities]
+    _expect(sorted(entering) == sorted(held), "its ways are not one for each modality of each encoder")
+    idle = maps.keys() - {name for way in config.ways for name in way.maps}
+    _expect(not idle, f"no way goes through map {min(idle, default='')!r}")
+
+
+def _check_routers(config: SpaceConfig) -> None:
+    held = {entry.name: entry.modalities for entry in config.encoders}
+    for router in config.routers:
+        _expect(len(router.reads) > 1, f"a router of {router.modality} reads {len(router.reads)} encoders, not several")
+        for name in router.reads:
+            _expect(router.modality in held.get(name, ()), f"a router reads {router.modality} of {name!r}: not there")
+        _expect(len(set(router.reads)) == len(router.reads), f"a router of {router.modality} reads an encoder twice")
+    weighed = [router.modality for router in config.routers]
+    _expect(len(set(weighed)) == len(weighed), "two routers are of one modality")
+
+
+def _check_links(config: SpaceConfig) -> None:
+    held = {entry.name: entry.modalities for entry in config.encoders}
+    for link in config.links:
+        for name, outer in ((link.a, link.outer_a), (link.b, link.outer_b)):
+            _expect(name in held, f"a link names {name!r}, which is no encoder of it")
+            _expect(link.via in held[name], f"a link is by {link.via}, which {name!r} lacks")
+            _expect(outer is None or outer in held[name], f"a link says {outer} of {name!r}, which it lacks")
+        _expect(link.a != link.b, f"a link joins {link.a!r} to itself")
+    if config.base is not None:
+        through = [way.maps for way in config.ways if way.encoder == config.base]
+        own = [each.projector for each in config.maps if any(each.name in maps for maps in through)]
+        kept = config.base == config.encoders[0].name and all(p.kind == "identity" and not p.centered for p in own)
+        _expect(kept, f"base is {config.base!r}, expected the first encoder, with a map that is the identity")
 
 
 def read_tensors(path: Path, config: SpaceConfig) -> dict[str, torch.Tensor]:
@@ -102,9 +184,14 @@ def read_tensors(path: Path, config: SpaceConfig) -> dict[str, torch.Tensor]:
     """
     expected = {
         f"{number}.{key}": tensor
-        for number, entry in enumerate(config.encoders)
+        for number, entry in enumerate(config.maps)
         for key, tensor in entry.projector.tensors().items()
-    } or {"none": torch.zeros(0)}
+    }
+    for number, router in enumerate(config.routers):
+        with torch.device("meta"):
+            body = Router(router.modality, router.reads, config.router_dim(router)).state_dict()
+        expected |= {f"router.{number}.{key}": tensor for key, tensor in body.items()}
+    expected = expected or {"none": torch.zeros(0)}
     size = sum(tensor.numel() * tensor.element_size() for tensor in expected.values())
     _expect(size <= memory_bytes() // 2, f"its projectors take {size / 1e9:.1f} GB, more than half of memory")
     data = read_bytes(path, size + HEADER_BYTES)
@@ -143,7 +230,8 @@ def read_config(folder: Path) -> dict[str, Any]:
             found = config.get("format"), config.get("version")
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: not readable as JSON ({error}); connect anew") from error
-    if found != (FORMAT, VERSION):
-        raise ArtifactError(f"{path}: format {found[0]!r} version {found[1]!r}, expected {FORMAT!r} version {VERSION}")
+    if found[0] != FORMAT or type(found[1]) is not int or found[1] not in VERSIONS:
+        known = " or ".join(map(str, VERSIONS))
+        raise ArtifactError(f"{path}: format {found[0]!r} version {found[1]!r}, expected {FORMAT!r} version {known}")
     result: dict[str, Any] = config
     return result

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from cmcr.memory import Memory
 from cmcr.modality import Modality
 from cmcr.reading import reading
 from cmcr.space.card import card
-from cmcr.space.config import FORMAT, VERSION, SpaceEncoder, checked_config, read_config, read_tensors
+from cmcr.space.config import FORMAT, VERSION, checked_config, plain_links, read_config, read_tensors
+from cmcr.space.parts import Link, MeanOfMaps, Router, SpaceEncoder, Way, frozen_base
 from cmcr.space.projector import OfModality, Projector
+from cmcr.space.rows import checked_weights, unit_rows, weighted_mean
 
 __all__ = ["ConnectedSpace", "SpaceEncoder", "card"]
 
@@ -32,12 +35,26 @@ class ConnectedSpace:
     """Several encoders' vectors in one space.
 
     Attributes:
-        encoders: By name; the first is the base, which embeds a query when several encoders could.
-        projectors: By encoder name.
-        overlap: The modality through which the encoders were connected.
+        encoders: By name; the first embeds a query when several encoders could.
+        maps: By name.
+        ways: Through which maps each encoder's vectors enter.
+        routers: What weighs the ways of an item that several encoders embed.
+        base: The encoder whose vectors the space keeps as they are; None where every encoder's move.
+        links: What connected the encoders, two at a time.
+        overlap: The modality through which the first two encoders were connected.
         method: ``c-mcr``, ``linear``, ``route`` or another.
         recipe: The settings that made it.
         metrics: What was measured while making it.
+
+    >>> from cmcr import ConnectedSpace, Modality
+    >>> from cmcr.space import Projector, ProjectorConfig, SpaceEncoder
+    >>> eye = Projector(ProjectorConfig("identity", 2, 2))
+    >>> one, two = (SpaceEncoder(name, "", 2, (Modality.TEXT,)) for name in ("one", "two"))
+    >>> space = ConnectedSpace({"one": one, "two": two}, {"one": eye, "two": eye}, Modality.TEXT, "linear")
+    >>> space.project(np.array([[3.0, 4.0]]), encoder="two", modality="text")
+    array([[0.6, 0.8]], dtype=float32)
+    >>> space.mix({"one": np.array([[1.0, 0.0]]), "two": np.array([[0.0, 1.0]])}, modality="text", weights={"two": 0})
+    array([[1., 0.]], dtype=float32)
     """
 
     def __init__(
@@ -48,11 +65,42 @@ class ConnectedSpace:
         method: str,
         recipe: Mapping[str, Any] | None = None,
         metrics: Mapping[str, Any] | None = None,
+        *,
+        ways: Sequence[Way] | None = None,
+        routers: Sequence[Router] = (),
+        links: Sequence[Link] | None = None,
     ) -> None:
+        """Put a space together.
+
+        Args:
+            encoders: By name, the base first.
+            projectors: The maps by name; without ``ways``, the map of each encoder by its name.
+            overlap: The modality through which the encoders were connected.
+            method: How it was made.
+            recipe: The settings that made it.
+            metrics: What was measured while making it.
+            ways: Which maps each encoder's vectors go through.
+            routers: At most one a modality.
+            links: What connected the encoders; each to the first through ``overlap`` when left out.
+        """
         self.encoders = dict(encoders)
-        self.projectors = {name: projectors[name].eval() for name in self.encoders}
+        self.ways = tuple(ways or (Way(e.name, e.modalities, (e.name,)) for e in self.encoders.values()))
+        used = dict.fromkeys(name for way in self.ways for name in way.maps)
+        self.maps = {name: projectors[name].eval() for name in used}
+        self.routers = {router.modality: router.eval() for router in routers}
+        self.links = tuple(plain_links(list(self.encoders.values()), overlap) if links is None else links)
+        self.base = frozen_base(list(self.encoders.values()), self.ways, self.maps)
         self.overlap, self.method = overlap, method
         self.recipe, self.metrics = dict(recipe or {}), dict(metrics or {})
+        self._entrance = {(way.encoder, m): self._joined(way) for way in self.ways for m in way.modalities}
+
+    def _joined(self, way: Way) -> Projector:
+        return self.maps[way.maps[0]] if len(way.maps) == 1 else MeanOfMaps([self.maps[name] for name in way.maps])
+
+    @property
+    def projectors(self) -> dict[str, Projector]:
+        """The map of each encoder by name; of one whose modalities enter by several ways, the first's."""
+        return {name: self._entrance[name, encoder.modalities[0]] for name, encoder in self.encoders.items()}
 
     def __repr__(self) -> str:
         """Tell the encoders with their modalities, and how they were connected."""
@@ -62,7 +110,7 @@ class ConnectedSpace:
     @property
     def dim(self) -> int:
         """Components of a vector of the space."""
-        return next(iter(self.projectors.values())).config.out_dim
+        return next(iter(self.maps.values())).config.out_dim
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -71,8 +119,8 @@ class ConnectedSpace:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 (hex) over the encoders, the projectors' shapes and weights: equal for equal projections."""
-        return hashlib.sha256(json.dumps(self._structure(), sort_keys=True).encode() + self._weights()).hexdigest()
+        """sha256 (hex) over the encoders, the maps' shapes and weights: equal for equal projections."""
+        return hashlib.sha256(json.dumps(self._identity(), sort_keys=True).encode() + self._weights()).hexdigest()
 
     def encoder_for(self, modality: Modality, encoder: str | None = None) -> SpaceEncoder:
         """Return the named encoder, or the first one that has ``modality``.
@@ -94,7 +142,7 @@ class ConnectedSpace:
 
     def projector(self, encoder: str, modality: Modality) -> OfModality:
         """Return the module that maps raw unit vectors (N, D) of one modality to (N, dim) unit vectors."""
-        return self.projectors[self.encoder_for(modality, encoder).name].of(modality)
+        return self._entrance[self.encoder_for(modality, encoder).name, modality].of(modality)
 
     def project(
         self, vectors: Memory | np.ndarray, *, encoder: str | None = None, modality: Modality | str
@@ -126,8 +174,8 @@ class ConnectedSpace:
             blocks: Iterator[np.ndarray] = vectors.blocks(modality)
         else:
             entry = self.encoder_for(modality, encoder)
-            blocks = iter([_checked(vectors, entry)])
-        projector = self.projectors[entry.name]
+            blocks = iter([unit_rows(vectors, entry)])
+        projector = self._entrance[entry.name, modality]
         rows = max(1, BLOCK_FLOATS // max(projector.config.anchors, entry.dim, self.dim))
         for block in blocks:
             for start in range(0, len(block), rows):
@@ -155,23 +203,75 @@ class ConnectedSpace:
             raise InputError(f"{memory.path} holds {', '.join(memory.modalities) or 'nothing'}, no {modality}")
         return self.encoder_for(modality, theirs.name)
 
-    def _structure(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "name": encoder.name,
-                "fingerprint": encoder.fingerprint,
-                "dim": encoder.dim,
-                "modalities": list(encoder.modalities),
-                "projector": self.projectors[encoder.name].config.to_dict(),
-            }
-            for encoder in self.encoders.values()
+    def mix(
+        self,
+        vectors: Mapping[str, np.ndarray],
+        *,
+        modality: Modality | str,
+        weights: Mapping[str, float] | None = None,
+    ) -> np.ndarray:
+        """Project items that several encoders embedded: the weighted sum of where each puts them, normalised.
+
+        Args:
+            vectors: By encoder, (N, D) rows of its own; row i is the same item in all.
+            modality: Of the items.
+            weights: By encoder; who is left out counts as its way says, or as the router of the modality finds.
+
+        Returns:
+            (N, dim) float32 unit vectors.
+
+        Raises:
+            InputError: as ``project``; arrays of different lengths; or weights that name nobody of the call, are
+                negative, or sum to nothing.
+        """
+        modality = Modality(modality)
+        encoders = [self.encoder_for(modality, name) for name in vectors]
+        raw = [unit_rows(rows, encoder) for rows, encoder in zip(vectors.values(), encoders, strict=True)]
+        if len({len(rows) for rows in raw}) != 1:
+            counts = ", ".join(f"{name} {len(rows)}" for name, rows in zip(vectors, raw, strict=True)) or "none"
+            raise InputError(f"rows by encoder: {counts}; expected one or more encoders with the same items")
+        given = checked_weights(weights or {}, list(vectors))
+        shares = self._shares(modality, dict(zip(vectors, raw, strict=True)), given)
+        projected = [
+            self.project(rows, encoder=name, modality=modality) for name, rows in zip(vectors, raw, strict=True)
         ]
+        return weighted_mean(projected, shares)
+
+    def _shares(self, modality: Modality, raw: dict[str, np.ndarray], given: dict[str, float]) -> list[np.ndarray]:
+        """Return for each encoder the (N, 1) weights of its rows."""
+        own = {way.encoder: way.weight for way in self.ways if modality in way.modalities}
+        count = len(next(iter(raw.values())))
+        shares = {name: np.full((count, 1), given.get(name, own[name]), np.float32) for name in raw}
+        router = self.routers.get(modality)
+        if router is not None and not given and set(router.reads) == set(raw):
+            with torch.inference_mode():
+                found = router(torch.from_numpy(np.concatenate([raw[name] for name in router.reads], axis=1))).numpy()
+            shares = {name: found[:, [number]] for number, name in enumerate(router.reads)}
+        if not np.all(np.sum(list(shares.values()), axis=0) > 0):
+            raise InputError(f"the weights of {', '.join(raw)} sum to 0; expected one above 0")
+        return [shares[name] for name in raw]
+
+    def _identity(self) -> Any:
+        """Return what, with the weights, decides where vectors go."""
+        plain = [Way(e.name, e.modalities, (e.name,)) for e in self.encoders.values()]
+        shapes = {name: projector.config.to_dict() for name, projector in self.maps.items()}
+        if list(self.ways) == plain and not self.routers:  # as version 1 did, so that its indexes are still found
+            return [asdict(each) | {"projector": shapes[name]} for name, each in self.encoders.items()]
+        return [[asdict(each) for each in self.encoders.values()], shapes, self._ways(), self._routers()]
+
+    def _ways(self) -> list[dict[str, Any]]:
+        return [asdict(way) | {"weight": float(way.weight)} for way in self.ways]
+
+    def _routers(self) -> list[dict[str, Any]]:
+        return [{"modality": router.modality, "reads": list(router.reads)} for router in self.routers.values()]
 
     def _weights(self) -> bytes:
+        parts: dict[str, torch.nn.Module] = {str(number): each for number, each in enumerate(self.maps.values())}
+        parts |= {f"router.{number}": each for number, each in enumerate(self.routers.values())}
         tensors = {
-            f"{number}.{key}": tensor.contiguous()
-            for number, name in enumerate(self.encoders)
-            for key, tensor in self.projectors[name].state_dict().items()
+            f"{name}.{key}": tensor.contiguous()
+            for name, part in parts.items()
+            for key, tensor in part.state_dict().items()
         }
         # An identity projector has no weights, and safetensors wants at least one tensor.
         return save_tensors(tensors or {"none": torch.zeros(0)})
@@ -189,7 +289,12 @@ class ConnectedSpace:
             "method": self.method,
             "overlap": self.overlap,
             "dim": self.dim,
-            "encoders": self._structure(),
+            "encoders": [asdict(encoder) for encoder in self.encoders.values()],
+            "maps": [{"name": name, "projector": each.config.to_dict()} for name, each in self.maps.items()],
+            "ways": self._ways(),
+            "routers": self._routers(),
+            "base": self.base,
+            "links": [asdict(link) for link in self.links],
             "recipe": self.recipe,
             "metrics": self.metrics,
             "model_sha256": hashlib.sha256(weights).hexdigest(),
@@ -211,31 +316,15 @@ class ConnectedSpace:
         with reading(folder, "connect anew", what="is damaged or was edited by hand"):
             config = checked_config(raw)
             tensors = read_tensors(folder / "model.safetensors", config)
-            encoders, projectors = {}, {}
-            for number, entry in enumerate(config.encoders):
-                prefix = f"{number}."
-                projector = Projector(entry.projector)
-                projector.load_state_dict(
-                    {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-                )
-                encoders[entry.name], projectors[entry.name] = entry.encoder, projector
-            return cls(encoders, projectors, config.overlap, config.method, config.recipe, config.metrics)
-
-
-def _checked(vectors: np.ndarray, encoder: SpaceEncoder) -> np.ndarray:
-    """Return float32 unit rows, or say what is wrong with the array."""
-    expected = f"{encoder.name} has numbers of shape (N, {encoder.dim})"
-    try:
-        rows = np.asarray(vectors)
-    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors of a GPU or with gradients
-        raise InputError(f"{type(vectors).__name__} is no array ({str(error).splitlines()[0]}); {expected}") from error
-    if rows.ndim != 2 or rows.shape[1] != encoder.dim or rows.dtype.kind not in "fiu":
-        raise InputError(f"array {rows.dtype} {rows.shape}; {expected}")
-    with np.errstate(over="ignore", under="ignore"):  # what is too large or small for float32 is told below
-        rows = rows.astype(np.float32)
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    bad = ~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0)
-    if bad.any():
-        raise InputError(f"row {int(bad.argmax())} of the array is zero or not finite as float32; remove it")
-    unit: np.ndarray = rows / norms
-    return unit
+            maps = {each.name: Projector(each.projector) for each in config.maps}
+            routers = [Router(each.modality, each.reads, config.router_dim(each)) for each in config.routers]
+            parts: dict[str, torch.nn.Module] = {str(number): each for number, each in enumerate(maps.values())}
+            parts |= {f"router.{number}": router for number, router in enumerate(routers)}
+            for name, part in parts.items():
+                prefix = f"{name}."
+                part.load_state_dict({k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)})
+            encoders = {encoder.name: encoder for encoder in config.encoders}
+            return cls(
+                encoders, maps, config.overlap, config.method, config.recipe, config.metrics,
+                ways=config.ways, routers=routers, links=config.links,
+            )  # fmt: skip
