@@ -11,6 +11,8 @@ import typer
 from cmcr import console
 from cmcr.cli.modalities import modality_option
 from cmcr.connect import ConnectConfig
+from cmcr.errors import InputError
+from cmcr.hooks import unlogged
 from cmcr.modality import Modality
 
 if TYPE_CHECKING:
@@ -35,12 +37,19 @@ def _option(name: str, flag: str, panel: str, text: str) -> Any:
 
 
 def connect(
-    memory_a: Annotated[Path, typer.Argument(help="First memory; its encoder is the base.")],
-    memory_b: Annotated[Path, typer.Argument(help="Second memory.")],
+    memory_a: Annotated[Path, typer.Argument(metavar="BASE", help="First memory; its encoder is the base.")],
+    others: Annotated[
+        list[Path],
+        typer.Argument(metavar="OTHER", help="Second memory; of several, each is mapped into the frozen base."),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The space folder to write.")],
     via: Annotated[
-        Modality | None, modality_option(help="The overlap, when both memories hold several modalities.")
+        list[Modality] | None,
+        modality_option(help="The overlap, when both memories hold several modalities; may be given for each OTHER."),
     ] = None,
+    freeze_base: Annotated[
+        bool, typer.Option("--freeze-base", help="Keep the base's vectors as they are (linear, route).")
+    ] = False,
     outer_a: Annotated[Modality | None, modality_option(help="What to recall from the first memory.")] = None,
     outer_b: Annotated[Modality | None, modality_option(help="What to recall from the second memory.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML recipe; flags win over it.")] = None,
@@ -161,12 +170,12 @@ def connect(
         int | None, _option("route_top_k", "--route-top-k", _FREE, "Overlap rows a vector is routed through; 0: all.")
     ] = None,
 ) -> None:
-    """Connect two memories that share a modality into one space, without any pair of their other modalities."""
+    """Connect memories that share a modality with the first into one space, without any pair of the others."""
     flags = {name: value for name, value in locals().items() if name in _SETTINGS and value is not None}
     # Read as torch loads. Its C++ part warns at length about each process that is gone; our one line says it.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from cmcr.connect import connect as run_connect
-    from cmcr.connect import follow
+    from cmcr.connect import connect_star, follow
     from cmcr.devices import choose_device
     from cmcr.ranks import joined
 
@@ -177,12 +186,22 @@ def connect(
         if ranks.rank:
             follow(out, recipe, ranks, run=run, device=chosen)
             return
-        log = _tensorboard(tensorboard) if tensorboard else None
+        log = _tensorboard(tensorboard) if tensorboard else unlogged
         with console.progress("connect") as progress:
-            connection = run_connect(
-                memory_a, memory_b, out, recipe, via=via, outer_a=outer_a, outer_b=outer_b, run=run,
-                overwrite=overwrite, device=chosen, ranks=ranks, progress=progress, **({"log": log} if log else {}),
-            )  # fmt: skip
+            if freeze_base or len(others) > 1:
+                if outer_a or outer_b:
+                    raise InputError("--outer-a and --outer-b are for two memories that both move; leave them out")
+                connection = connect_star(
+                    memory_a, others, out, recipe, via=via or (), run=run, overwrite=overwrite, device=chosen,
+                    ranks=ranks, progress=progress, log=log,
+                )  # fmt: skip
+            else:
+                if via and len(via) > 1:
+                    raise InputError(f"{len(via)} overlaps for two memories; give one --via")
+                connection = run_connect(
+                    memory_a, others[0], out, recipe, via=via[0] if via else None, outer_a=outer_a, outer_b=outer_b,
+                    run=run, overwrite=overwrite, device=chosen, ranks=ranks, progress=progress, log=log,
+                )  # fmt: skip
         _report(connection, out, memory_a, as_json)
 
 
@@ -191,20 +210,16 @@ _SETTINGS = frozenset(DEFAULTS.to_dict())
 
 def _report(connection: Connection, out: Path, memory_a: Path, as_json: bool) -> None:
     overlap, space = connection.overlap, connection.space
-    joined = len(overlap.rows_a)
-    console.say(
-        f"joined {joined} {overlap.modality} rows by id ({overlap.only_a} only in the first memory, "
-        f"{overlap.only_b} only in the second), {connection.rows[0]} to fit and {_held_out(connection)}"
-    )
-    if overlap.unchecked:
-        console.warn(f"{overlap.unchecked} joined rows are imported vectors: their content was not compared")
+    for link in connection.links or (connection,):
+        _report_joined(link, f"{link.space.links[0].b}: " if len(connection.links) > 1 else "")
     for note in connection.notes:
         console.say(note)
     for warning in connection.warnings:
         console.warn(warning)
     if as_json:
         console.show_json(
-            {"space": str(out), "method": space.method, "dim": space.dim, "overlap_rows": joined, **space.metrics}
+            {"space": str(out), "method": space.method, "dim": space.dim, "overlap_rows": len(overlap.rows_a)}
+            | space.metrics
         )
     else:
         from cmcr.space import measured_table
@@ -214,6 +229,16 @@ def _report(connection: Connection, out: Path, memory_a: Path, as_json: bool) ->
     base = next(iter(space.encoders.values()))
     outer = next((m for m in base.modalities if m != space.overlap), space.overlap)
     console.say(f"next: cmcr retrieve {out} QUERY --in {memory_a} --modality {outer} -k 10")
+
+
+def _report_joined(connection: Connection, of: str) -> None:
+    overlap = connection.overlap
+    console.say(
+        f"{of}joined {len(overlap.rows_a)} {overlap.modality} rows by id ({overlap.only_a} only in the first memory, "
+        f"{overlap.only_b} only in the second), {connection.rows[0]} to fit and {_held_out(connection)}"
+    )
+    if overlap.unchecked:
+        console.warn(f"{of}{overlap.unchecked} joined rows are imported vectors: their content was not compared")
 
 
 def _held_out(connection: Connection) -> str:

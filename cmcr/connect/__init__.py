@@ -7,12 +7,14 @@ from cmcr.lazy import lazily
 if TYPE_CHECKING:
     from cmcr.connect.config import ConnectConfig
     from cmcr.connect.run import Connection, connect, follow
+    from cmcr.connect.star import connect_star
     from cmcr.connect.train import new_projectors
 
 __all__ = [
     "ConnectConfig",
     "Connection",
     "connect",
+    "connect_star",
     "follow",
     "new_projectors",
 ]
@@ -22,6 +24,7 @@ __getattr__ = lazily(
     {
         "config": ("ConnectConfig",),
         "run": ("Connection", "connect", "follow"),
+        "star": ("connect_star",),
         "train": ("new_projectors",),
     },
 )

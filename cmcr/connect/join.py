@@ -44,7 +44,7 @@ def join(a: Memory, b: Memory, via: Modality | None = None) -> Overlap:
     Raises:
         InputError: nothing or several modalities shared, fewer than 2 common ids, or one id with two contents.
     """
-    modality = _shared_modality(a, b, via)
+    modality = shared_modality(a, b, via)
     ids_a, hashes_a = _ids_and_hashes(a, modality)
     ids_b, hashes_b = _ids_and_hashes(b, modality)
     rows_a, rows_b = join_ids(ids_a, ids_b, (str(a.path), str(b.path)))
@@ -72,7 +72,12 @@ def _ids_and_hashes(memory: Memory, modality: Modality) -> tuple[list[str], list
     return [name for name, _ in rows], [content for _, content in rows]
 
 
-def _shared_modality(a: Memory, b: Memory, via: Modality | None) -> Modality:
+def shared_modality(a: Memory, b: Memory, via: Modality | None) -> Modality:
+    """Return the modality through which two memories connect: ``via``, or the only one that both hold.
+
+    Raises:
+        InputError: ``via`` is not in both, or they share none or several.
+    """
     shared = [modality for modality in a.modalities if modality in b.modalities]
     held = f"{a.path} holds {_names(a.modalities)}, {b.path} holds {_names(b.modalities)}"
     if via is not None:
@@ -112,9 +117,13 @@ def _names(modalities: tuple[Modality, ...]) -> str:
 
 @dataclass(frozen=True)
 class Side:
-    """One memory's part in the pairs: its overlap rows, and the modality it recalls (None: recall nothing)."""
+    """One memory's part in the pairs: its overlap rows, and the modality it recalls (None: recall nothing).
+
+    The vectors of a frozen side stay as they are: not even their mean is subtracted.
+    """
 
     memory: Memory
     overlap: Modality
     rows: np.ndarray
     outer: Modality | None
+    frozen: bool = False

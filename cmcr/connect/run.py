@@ -28,8 +28,11 @@ from cmcr.memory import Memory
 from cmcr.modality import Modality
 from cmcr.ranks import ALONE, Ranks
 from cmcr.reading import open_npy, read_json
-from cmcr.space import ConnectedSpace
+from cmcr.space import ConnectedSpace, Link
 from cmcr.space.space import SpaceEncoder
+
+ONE_SIDED = ("linear", "route")
+"""Methods that map the second side into the first, whose vectors may then stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Connection:
         batch_size: Rows a step; 0 for a training-free method.
         notes: What the user should know about the run, one sentence each.
         warnings: What speaks against relying on it, likewise.
+        links: Of more than two memories, the connection of each to the base; ``overlap`` and ``rows`` are the first's.
     """
 
     space: ConnectedSpace
@@ -51,6 +55,7 @@ class Connection:
     batch_size: int
     notes: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    links: tuple[Connection, ...] = ()
 
 
 def connect(
@@ -62,6 +67,7 @@ def connect(
     via: Modality | None = None,
     outer_a: Modality | None = None,
     outer_b: Modality | None = None,
+    freeze_base: bool = False,
     run: str | Path | None = None,
     overwrite: bool = False,
     device: str = "cpu",
@@ -79,6 +85,7 @@ def connect(
         via: The overlap modality, needed when the memories share several.
         outer_a: The modality to recall from the first memory, needed when it holds several.
         outer_b: Likewise for the second.
+        freeze_base: Keep the first memory's vectors as they are, not even centred (``linear`` and ``route`` only).
         run: Folder of pairs, metrics and checkpoint; ``out`` with the suffix ``.run`` when left out. The same call
             with the same recipe goes on where a stopped run was.
         overwrite: Drop a run or space of another recipe at the same place.
@@ -94,6 +101,8 @@ def connect(
     if config is not None and not isinstance(config, ConnectConfig):
         raise InputError(f"config is a {type(config).__name__}; expected a ConnectConfig")
     config = config or ConnectConfig()
+    if freeze_base:
+        check_one_sided(config, "leave out --freeze-base")
     device = choose_device(device) if isinstance(device, str) and ":" not in device else device
     config = config.replace(precision=choose_products(device, config.precision))
     a, b = (m if isinstance(m, Memory) else Memory.open(m) for m in (memory_a, memory_b))
@@ -102,23 +111,31 @@ def connect(
     overlap = join(a, b, via)
     recalls = config.pairing != "none"
     out = Path(out)
-    folder = _run_folder(out, run)
+    folder = run_folder(out, run)
     if folder.resolve() == out.resolve():
         raise InputError(f"{out} is to be both the run and the space; choose another folder with --run")
     sides = [
-        Side(memory, overlap.modality, rows, outer_modality(memory, overlap.modality, wanted) if recalls else None)
-        for memory, rows, wanted in ((a, overlap.rows_a, outer_a), (b, overlap.rows_b, outer_b))
+        Side(
+            memory, overlap.modality, rows, outer_modality(memory, overlap.modality, wanted) if recalls else None, kept
+        )
+        for memory, rows, wanted, kept in (
+            (a, overlap.rows_a, outer_a, freeze_base),
+            (b, overlap.rows_b, outer_b, False),
+        )
     ]
     config, chosen = _choose(config, sides)
     if config.method in TRAINED:  # a batch that cannot be is refused before hours of pairing
         batch_size_for(config, len(split(len(overlap.rows_a), config)[0]), ranks.size)
-    resolved = {"recipe": config.to_dict(), "memories": [_identity(side) for side in sides]} | _spared(sides, config)
+    resolved: dict[str, Any] = {"recipe": config.to_dict(), "memories": [_identity(side) for side in sides]} | _spared(
+        sides, config
+    )
+    resolved |= {"frozen": True} if freeze_base else {}
     with _held(folder, out):
         remove_left_behind(folder)
         for memory in (a, b):
             for modality in memory.modalities:  # seconds, of minutes
                 memory.check_content(modality)
-        _claim(folder, out, resolved, overwrite)
+        claim(folder, out, resolved, overwrite)
         bench = build_bench(sides, folder, config, device, ranks, progress)
         ranks.let_go()
         if not len(bench.held):
@@ -131,11 +148,23 @@ def connect(
             fitted.config.method,
             fitted.config.to_dict() | {"batch_size": fitted.batch_size},
             fitted.metrics | {"overlap_rows": len(overlap.rows_a)},
+            links=[Link(a.encoder.name, b.encoder.name, overlap.modality, *(side.outer for side in sides))],
         )
         space.save(out)
     warnings = (*_too_few(fitted.config.method, sides), *filter(None, [fitted.metrics.get("unmeasured")]))
     rows = (len(bench.train), fitted.metrics["held_out"])
     return Connection(space, overlap, rows, fitted.batch_size, chosen + fitted.notes, warnings)
+
+
+def check_one_sided(config: ConnectConfig, instead: str) -> None:
+    """Refuse a method under which the base cannot stay as it is.
+
+    Raises:
+        InputError: the method moves both sides.
+    """
+    if config.method not in ONE_SIDED:
+        moves = "may move" if config.method == "auto" else "moves"
+        raise InputError(f"{config.method} {moves} both sides; choose --method linear or route, or {instead}")
 
 
 def _spared(sides: list[Side], config: ConnectConfig) -> dict[str, str]:
@@ -167,7 +196,7 @@ def follow(
     ranks.wait()
     if config.method != "c-mcr":
         return
-    folder = _run_folder(Path(out), run)
+    folder = run_folder(Path(out), run)
     parts = (
         ("overlap_a", "overlap_b") if config.pairing == "none" else ("overlap_a", "overlap_b", "pseudo_a", "pseudo_b")
     )
@@ -184,7 +213,8 @@ def follow(
     training.fit(pairs, train, config, lambda *projectors: {}, checkpoint=checkpoint, device=device, ranks=ranks)
 
 
-def _run_folder(out: Path, run: str | Path | None) -> Path:
+def run_folder(out: Path, run: str | Path | None) -> Path:
+    """Return where the run of a space lies."""
     return Path(run) if run is not None else out.with_name(out.name + ".run")
 
 
@@ -199,7 +229,7 @@ def _identity(side: Side) -> dict[str, Any]:
     return {"encoder": memory.encoder.name, "overlap": side.overlap, "outer": side.outer, "modalities": held}
 
 
-def _claim(folder: Path, out: Path, resolved: dict[str, Any], overwrite: bool) -> None:
+def claim(folder: Path, out: Path, resolved: dict[str, Any], overwrite: bool) -> None:
     """Make ``folder`` the run of this recipe: go on with it, or refuse (or drop) another's."""
     path = folder / "config.json"
     if not path.exists() and not overwrite and (out / "config.json").exists():
@@ -231,6 +261,8 @@ def _difference(found: Any, wanted: dict[str, Any]) -> str:
     for name, value in wanted["recipe"].items():
         if found["recipe"].get(name) != value:
             return f"another recipe ({name} {found['recipe'].get(name)!r}, now {value!r})"
+    if found.get("frozen") != wanted.get("frozen"):
+        return "another kind (its base was frozen, or now is)"
     if found.get("held_out") != wanted.get("held_out"):
         return "another way to hold rows out, of an earlier version"
     return "other memories"

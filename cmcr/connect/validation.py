@@ -99,7 +99,7 @@ class Bench:
             overlap = torch.from_numpy((total / len(self.train)).astype(np.float32))
             others = [modality for modality in side.memory.modalities if modality != side.overlap]
             means = {str(modality): _mean(side.memory, modality) for modality in others}
-            centers.append({str(side.overlap): overlap, **means})
+            centers.append({} if side.frozen else {str(side.overlap): overlap, **means})
         return centers
 
     def measure(self, f_a: Projector, f_b: Projector) -> Figures:

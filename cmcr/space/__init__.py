@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from cmcr.space.card import measured_table, shapes_of
     from cmcr.space.config import read_config
     from cmcr.space.heads import import_heads
+    from cmcr.space.join import join_spaces
     from cmcr.space.parts import Link, Router, SpaceEncoder, Way
     from cmcr.space.projector import Projector, ProjectorConfig, Route, initialise, turned, with_centers
     from cmcr.space.space import ConnectedSpace
@@ -23,6 +24,7 @@ __all__ = [
     "Way",
     "import_heads",
     "initialise",
+    "join_spaces",
     "measured_table",
     "read_config",
     "shapes_of",
@@ -36,6 +38,7 @@ __getattr__ = lazily(
         "card": ("measured_table", "shapes_of"),
         "config": ("read_config",),
         "heads": ("import_heads",),
+        "join": ("join_spaces",),
         "parts": ("Link", "Router", "SpaceEncoder", "Way"),
         "projector": ("Projector", "ProjectorConfig", "Route", "initialise", "turned", "with_centers"),
         "space": ("ConnectedSpace",),

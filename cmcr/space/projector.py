@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
 
@@ -106,6 +106,9 @@ class Centers(nn.Module):
 
     def __contains__(self, name: str) -> bool:
         return name in self._parameters
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
 
     def __getitem__(self, name: str) -> Tensor:
         return cast(Tensor, self._parameters[name])
