@@ -11,13 +11,13 @@ import torch
 
 from cmcr import ConnectConfig, Memory, Modality
 from cmcr.connect import new_projectors
-from cmcr.connect.join import Side
 from cmcr.connect.methods.c_mcr import batch_loss
 from cmcr.connect.methods.teacher import Teacher
 from cmcr.connect.pairs import build_pairs
 from cmcr.connect.validation import Bench
 from cmcr.devices import matrix_products
 from cmcr.memory import EncoderInfo, MemoryWriter, Row
+from cmcr.memory.overlap import Side
 
 ROWS, DIM = 8192, 512
 

@@ -8,10 +8,10 @@ from worlds import two_memories
 from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality
 from cmcr.cli import main
 from cmcr.connect import connect
-from cmcr.connect.join import Side, join
 from cmcr.connect.methods.teacher import Teacher
 from cmcr.connect.pairs import build_pairs
 from cmcr.errors import InputError
+from cmcr.memory.overlap import Side, join
 from cmcr.numbers import ranks, recall_at, soft_info_nce
 from cmcr.space import Projector, ProjectorConfig, initialise
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from cmcr.connect.join import Side
 from cmcr.connect.pairs import build_pairs
 from cmcr.errors import ArtifactError
 from cmcr.memory import EncoderInfo, Memory, MemoryWriter, Row
+from cmcr.memory.overlap import Side
 from cmcr.modality import Modality
 from cmcr.search import exact_search
 from cmcr.search import graphs as module

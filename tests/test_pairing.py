@@ -3,10 +3,10 @@ import pytest
 import torch
 from worlds import DIM_A, rows, space, two_memories, write
 
-from cmcr.connect.join import Side, join, outer_modality
 from cmcr.connect.pairs import QUERIES, build_pairs
 from cmcr.errors import InputError
 from cmcr.memory import Memory
+from cmcr.memory.overlap import Side, join, outer_modality
 from cmcr.modality import Modality
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO

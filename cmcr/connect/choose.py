@@ -9,7 +9,6 @@ from pathlib import Path
 
 from cmcr.connect.config import ConnectConfig
 from cmcr.connect.fitted import Fitted
-from cmcr.connect.join import Side
 from cmcr.connect.methods.c_mcr import _c_mcr
 from cmcr.connect.methods.distill import _distill
 from cmcr.connect.methods.linear import _linear, _route
@@ -17,6 +16,7 @@ from cmcr.connect.split import FEW
 from cmcr.connect.validation import TRAINED, Bench
 from cmcr.errors import InputError
 from cmcr.hooks import Log, Progress
+from cmcr.memory.overlap import Side
 
 
 def _counts(sides: list[Side]) -> dict[str, int]:

@@ -8,8 +8,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from cmcr.connect.config import ConnectConfig
-from cmcr.connect.join import Side
 from cmcr.connect.pairs import Pairs
+from cmcr.memory.overlap import Side
 from cmcr.modality import Modality
 
 ANCHORS = 65_536

@@ -16,7 +16,6 @@ from cmcr.connect.choose import _METHODS, _choose, _too_few
 from cmcr.connect.config import ConnectConfig
 from cmcr.connect.fitted import CHECKPOINT
 from cmcr.connect.folds import DONE, FOLDER, cross_validate
-from cmcr.connect.join import Overlap, Side, join, outer_modality
 from cmcr.connect.pairs import Pairs
 from cmcr.connect.split import split
 from cmcr.connect.validation import TRAINED, build_bench
@@ -25,6 +24,7 @@ from cmcr.errors import ArtifactError, InputError
 from cmcr.files import locked, remove_left_behind, write_json
 from cmcr.hooks import Log, Progress, silent, unlogged
 from cmcr.memory import Memory
+from cmcr.memory.overlap import Overlap, Side, join, outer_modality
 from cmcr.modality import Modality
 from cmcr.ranks import ALONE, Ranks
 from cmcr.reading import open_npy, read_json
@@ -130,7 +130,7 @@ def connect(
         sides, config
     )
     resolved |= {"frozen": True} if freeze_base else {}
-    with _held(folder, out):
+    with hold(folder, out):
         remove_left_behind(folder)
         for memory in (a, b):
             for modality in memory.modalities:  # seconds, of minutes
@@ -177,7 +177,7 @@ def _spared(sides: list[Side], config: ConnectConfig) -> dict[str, str]:
 
 
 @contextmanager
-def _held(*folders: Path) -> Iterator[None]:
+def hold(*folders: Path) -> Iterator[None]:
     """Hold the locks of the run and of the space: neither may be written by two."""
     with ExitStack() as stack:
         for folder in folders:

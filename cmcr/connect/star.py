@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cmcr.connect import run as runs
 from cmcr.connect.config import ConnectConfig
-from cmcr.connect.join import shared_modality
 from cmcr.errors import InputError
-from cmcr.files import locked, remove_left_behind
+from cmcr.files import remove_left_behind
 from cmcr.hooks import Log, Progress, silent, unlogged
 from cmcr.memory import Memory
+from cmcr.memory.overlap import shared_modality
 from cmcr.modality import Modality
 from cmcr.ranks import ALONE, Ranks
 from cmcr.space import join_spaces
@@ -67,44 +66,32 @@ def connect_star(
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"two of the memories are of {twice}; a space takes each encoder once")
     overlaps = _overlaps(center, leaves, via)
-    with ExitStack() as held:
-        for each in (folder, out):
-            held.enter_context(locked(each))
+    with runs.hold(folder, out):
         remove_left_behind(folder)
         runs.claim(folder, out, _resolved(config, center, leaves, overlaps), overwrite)
         links = [
-            _link(center, leaf, folder, config, overlap, overwrite, device, progress, log)
-            for leaf, overlap in zip(leaves, overlaps, strict=True)
+            _link(center, leaf, folder, config, via, progress, overwrite=overwrite, device=device, log=log)
+            for leaf, via in zip(leaves, overlaps, strict=True)
         ]
         space = join_spaces(*(link.space for link in links))
         space.save(out)
-    notes = tuple(f"{name}: {note}" for name, link in zip(names[1:], links, strict=True) for note in link.notes)
-    warnings = tuple(f"{name}: {each}" for name, link in zip(names[1:], links, strict=True) for each in link.warnings)
+    notes, warnings = (
+        tuple(f"{name}: {each}" for name, link in zip(names[1:], links, strict=True) for each in getattr(link, told))
+        for told in ("notes", "warnings")
+    )
     return replace(links[0], space=space, notes=notes, warnings=warnings, links=tuple(links))
 
 
 def _overlaps(base: Memory, leaves: list[Memory], via: Sequence[Modality]) -> list[Modality]:
     if len(via) not in (0, 1, len(leaves)):
         raise InputError(f"{len(via)} overlaps for {len(leaves)} memories; give one --via for all, or one for each")
-    if len(via) == len(leaves):
-        return [shared_modality(base, leaf, own) for leaf, own in zip(leaves, via, strict=True)]
-    several = [sum(modality in base.modalities for modality in leaf.modalities) > 1 for leaf in leaves]
-    return [
-        shared_modality(base, leaf, (*via, None)[0] if many else None)
-        for leaf, many in zip(leaves, several, strict=True)
-    ]
+    shared = [sum(modality in base.modalities for modality in leaf.modalities) for leaf in leaves]
+    chosen = via if len(via) == len(leaves) else [via[0] if via and count > 1 else None for count in shared]
+    return [shared_modality(base, leaf, own) for leaf, own in zip(leaves, chosen, strict=True)]
 
 
 def _link(
-    base: Memory,
-    leaf: Memory,
-    folder: Path,
-    config: ConnectConfig,
-    via: Modality,
-    overwrite: bool,
-    device: str,
-    progress: Progress,
-    log: Log,
+    base: Memory, leaf: Memory, folder: Path, config: ConnectConfig, via: Modality, progress: Progress, **options: Any
 ) -> runs.Connection:
     """Fit one leaf into the base, with a run and a space of its own under the folder of the star's run."""
     # What a link is measured by beside the overlap: the first other modality of each side, where both have one.
@@ -116,11 +103,9 @@ def _link(
     def told(done: int, total: int, note: str = "") -> None:
         progress(done, total, f"{name}: {note}")
 
-    return runs.connect(
-        base, leaf, folder / "links" / re.sub(r"[^A-Za-z0-9-]+", "_", name)[:100], config, via=via,
-        outer_a=outer[0], outer_b=outer[1], freeze_base=True, overwrite=overwrite, device=device,
-        progress=told, log=log,
-    )  # fmt: skip
+    own = folder / "links" / re.sub(r"[^A-Za-z0-9-]+", "_", name)[:100]
+    sides: dict[str, Any] = {"via": via, "outer_a": outer[0], "outer_b": outer[1], "freeze_base": True}
+    return runs.connect(base, leaf, own, config, **sides, progress=told, **options)
 
 
 def _resolved(config: ConnectConfig, base: Memory, leaves: list[Memory], overlaps: list[Modality]) -> dict[str, Any]:

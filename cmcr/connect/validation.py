@@ -14,12 +14,12 @@ from torch import Tensor
 
 from cmcr.connect.agreement import Agreement
 from cmcr.connect.config import ConnectConfig
-from cmcr.connect.join import Side
 from cmcr.connect.nearness import spread, trust
 from cmcr.connect.pairs import Pairs, build_pairs
 from cmcr.connect.split import LEAST, Split, split
 from cmcr.hooks import Progress
 from cmcr.memory import Memory
+from cmcr.memory.overlap import Side
 from cmcr.modality import Modality
 from cmcr.numbers import chance_recall, modality_gap, ranks, recall_at
 from cmcr.ranks import ALONE, Ranks

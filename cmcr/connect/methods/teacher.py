@@ -21,7 +21,6 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from cmcr.connect.config import ConnectConfig
-from cmcr.connect.join import Side
 from cmcr.connect.nearness import (
     CROWD,
     LEAST,
@@ -40,6 +39,7 @@ from cmcr.connect.recall import complete
 from cmcr.connect.rows import read_rows
 from cmcr.devices import matrix_products
 from cmcr.hooks import Progress, silent
+from cmcr.memory.overlap import Side
 from cmcr.numbers import info_nce, soft_info_nce
 from cmcr.space import Projector, turned
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from cmcr.errors import InputError
 from cmcr.items import join_ids, what_differs
-from cmcr.memory import Memory
+from cmcr.memory.memory import Memory
 from cmcr.modality import Modality
 
 
