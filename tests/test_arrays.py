@@ -173,8 +173,16 @@ def test_an_array_memory_reads_like_one_on_disk(tmp_path):
         assert held.check_content(modality) and held.skipped() == []
         with pytest.raises(IndexError):
             held.vectors(modality, [disk.rows(modality)])
-    other = ArrayMemory(disk.encoder.name, {"text": disk.vectors("text")[::-1]})
-    assert other.fingerprint("text") != held.fingerprint("text")
+    vectors = disk.vectors("text")
+    same, turned, named = (
+        ArrayMemory(held.encoder.name, {"text": rows}, {"text": names}).fingerprint("text")
+        for rows, names in (
+            (3 * vectors, ids["text"]),
+            (vectors[::-1], ids["text"]),
+            (3 * vectors, range(len(vectors))),
+        )
+    )
+    assert same == held.fingerprint("text") and len({same, turned, named}) == 3
 
 
 def test_the_verbs_have_names_that_no_room_hides():

@@ -126,6 +126,13 @@ def test_a_plugin_that_fails_is_named_in_one_line(site, what, tmp_path, capsys):
     assert len(shown) == 1 and shown[0].startswith("error: ")
 
 
+def test_a_name_of_another_package_is_refused(site):
+    install(site, "north", "plugged_n", GOOD, {"north": "plugged_n:Tower"})
+    install(site, "south", "plugged_s", GOOD.replace('"{}"', '"north"'), {"south": "plugged_s:Tower"})
+    with pytest.raises(InputError, match=r"package south 1\.0: its name is 'north', which is not its own"):
+        load_encoder("south")
+
+
 def test_what_a_plugin_says_itself_is_left_as_it_is(site):
     code = GOOD.replace(
         "NAME = ", "from cmcr.errors import ItemError\ndef prefixed(m, **s): raise ItemError('no')\nN = "
