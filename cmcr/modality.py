@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -42,6 +43,11 @@ class Registration:
         columns: Of a manifest, for the paths of its files.
         decode: How a file's content is decoded for its preview; a function, or ``module:function``.
         preview: How what was decoded is shown; likewise.
+
+    Example:
+        >>> from cmcr.modality import Modality
+        >>> Modality.AUDIO.registration.columns
+        ('audio', 'audio_path')
     """
 
     suffixes: frozenset[str]
@@ -72,6 +78,7 @@ class Modality(str, metaclass=_Names):
     """A kind of data that an encoder embeds: a text that is safe as the name of a folder, and one object a name.
 
     Example:
+        >>> from cmcr.modality import Modality
         >>> Modality("image") is Modality.IMAGE, f"{Modality('eeg')}_emb", list(Modality)[:2]
         (True, 'eeg_emb', ['image', 'text'])
     """
@@ -170,6 +177,8 @@ def register_modality(
         raise ModalityError(f"{name} has no suffix; give one, or leave it unregistered: vectors need none")
     if _REGISTERED.setdefault(modality, made) != made:
         raise ModalityError(f"modality {name!r} is registered already; choose another name")
+    of_suffix.cache_clear()
+    of_column.cache_clear()
     return modality
 
 
@@ -178,12 +187,14 @@ def is_modality(name: object) -> bool:
     return _refusal(name) is None
 
 
+@lru_cache(1024)
 def of_suffix(suffix: str) -> Modality | None:
     """Return the first modality whose files carry ``suffix`` (any case, with the dot), or None."""
     lowered = suffix.lower()
     return next((each for each in Modality if lowered in each.suffixes), None) if lowered else None
 
 
+@lru_cache(1024)
 def of_column(name: str) -> Modality | None:
     """Return the first registered modality that a column of a manifest of this name holds, or None."""
     return next((each for each in Modality if name in each.columns), None)

@@ -1,21 +1,28 @@
 """A modality is any safe name: a memory of vectors takes it as it is, and the whole command line works with it."""
 
 import copy
+import doctest
 import json
 import pickle
 
 import numpy as np
 import pytest
 
+from cmcr import modality
 from cmcr.cli import main
 from cmcr.errors import InputError
 from cmcr.items import read_items
 from cmcr.memory import EncoderInfo, Memory, MemoryWriter, Row
 from cmcr.modality import Modality, in_order, of_suffix, register_modality
 from cmcr.report import Previews
-from cmcr.space import Projector, ProjectorConfig
+from cmcr.space import Projector, ProjectorConfig, projector
 
 EEG = Modality("eeg")
+
+
+@pytest.mark.parametrize("module", [modality, projector], ids=lambda each: each.__name__)
+def test_the_examples_run(module):
+    assert doctest.testmod(module).failed == 0
 
 
 def test_a_modality_is_one_object_a_name_and_a_text_everywhere():
@@ -77,9 +84,9 @@ def test_order_and_leftovers_follow_from_the_names_alone(tmp_path):
 
 def test_a_modality_may_be_called_as_a_method_of_a_module():
     names = ("half", "keys", "training")
-    projector = Projector(ProjectorConfig("linear", 3, 2, centered=names))
-    assert {f"centers.{name}" for name in names} <= set(projector.state_dict()) and projector.eval()
-    assert all(name in projector.centers for name in names) and EEG not in projector.centers
+    made = Projector(ProjectorConfig("linear", 3, 2, centered=names))
+    assert {f"centers.{name}" for name in names} <= set(made.state_dict()) and made.eval()
+    assert all(name in made.centers for name in names) and EEG not in made.centers
 
 
 def test_registrations_that_cannot_be_are_refused():

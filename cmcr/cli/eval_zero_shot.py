@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cmcr import console
+from cmcr.cli.modalities import modality_option
 from cmcr.cli.options import PROTOCOL, AsJson, Device, PrecisionName, Strict, SubjectName, Weights, open_subject
 from cmcr.cli.results import present
+from cmcr.modality import Modality
 
 if TYPE_CHECKING:
     from cmcr.evaluate.zero_shot.classes import Order, Templates
@@ -131,8 +133,8 @@ def zero_shot(
     subject: SubjectName,
     data: _Data,
     modality: Annotated[
-        Literal["image", "audio", "point_cloud"] | None,
-        typer.Option(help="Of the items. (default: seen from the files)", rich_help_panel=_DATA),
+        Modality | None,
+        modality_option(help="Of the items. (default: seen from the files)", rich_help_panel=_DATA),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Results, memories and unpacked clouds.")] = Path(
         "results/zero-shot"
@@ -174,14 +176,13 @@ def zero_shot(
     from cmcr.evaluate.zero_shot.classes import class_labels
     from cmcr.evaluate.zero_shot.classify import evaluate
     from cmcr.evaluate.zero_shot.modelnet40 import prepared, with_own_sampling
-    from cmcr.modality import Modality
 
     opened = open_subject(subject, device, weights, precision)
     read = read_labelled(
         data,
         unpack=out / "unpacked",
         layout=layout,
-        modalities=[Modality(modality)] if modality else opened.modalities,
+        modalities=[modality] if modality else opened.modalities,
         split=split,
         names=names,
         points=points,

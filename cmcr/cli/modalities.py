@@ -8,12 +8,15 @@ from typing import Any
 import typer
 
 from cmcr.errors import CmcrError, nearest
-from cmcr.modality import Modality, ModalityError, in_order
+from cmcr.modality import OWN, Modality, ModalityError, in_order
 
 
 def modality_option(*flags: str, **settings: Any) -> Any:
     """Return a Typer option that takes the name of any modality; help and completion list the registered ones."""
-    names = f"<{'|'.join(Modality)}|NAME>"
+    try:
+        names = f"<{'|'.join(Modality)}|NAME>"
+    except CmcrError:  # the list of installed packages is damaged; what needs it tells so
+        names = f"<{'|'.join(OWN)}|NAME>"
     return typer.Option(*flags, parser=_parsed, metavar=names, autocompletion=_completions, **settings)
 
 

@@ -133,6 +133,10 @@ def read_labelled(
         raise InputError(f"{names}: no such file; expected class names, one a line")
     seen = layout or recognise(path)
     kinds = [kind for kind in modalities or Modality if kind is not Modality.TEXT]
+    if not kinds:
+        raise InputError(
+            "texts have no classes here; expected pictures, sounds, point clouds or other files: see --modality"
+        )
     asked = Asked(path, seen, kinds, unpack, split, names, points)
     return _readers()[seen](asked)
 

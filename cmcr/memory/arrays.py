@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmcr.errors import InputError, nearest
+from cmcr.errors import InputError
 from cmcr.memory.manifest import EncoderInfo, Manifest, Row, Shard
 from cmcr.memory.memory import Memory
 from cmcr.modality import Modality
@@ -92,11 +92,8 @@ def modality_named(name: str, said: str) -> Modality:
     """
     try:
         return Modality(name)
-    except ValueError:
-        known = [str(each) for each in Modality]
-        raise InputError(
-            f"{said}: modality {name!r}; expected one of {', '.join(known)}{nearest(str(name), known)}"
-        ) from None
+    except ValueError as error:
+        raise InputError(f"{said}: {error}") from None
 
 
 def _checked(given: ArrayLike, said: str) -> np.ndarray:

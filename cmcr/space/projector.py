@@ -97,6 +97,11 @@ class Centers(nn.Module):
     """The (D_in,) mean of each centred modality, all zeros at first.
 
     No ``ParameterDict``, which refuses the names of its own methods: a modality may be called ``half`` or ``training``.
+
+    Example:
+        >>> from cmcr.space.projector import Centers
+        >>> Centers(["half"], 3)["half"].shape
+        torch.Size([3])
     """
 
     def __init__(self, names: Sequence[str], dim: int) -> None:
