@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -91,3 +92,11 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(
         sign in str(error) for sign in ("out of memory", "can't allocate memory") if isinstance(error, RuntimeError)
     )
+
+
+def choose_gpu() -> None:
+    """Give each of several processes on one machine a GPU of its own."""
+    import torch
+
+    local = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
+    torch.cuda.set_device(int(local) % torch.cuda.device_count())

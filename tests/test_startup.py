@@ -41,7 +41,7 @@ def loaded_by(*arguments, **environment):
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_help_and_refusals_load_no_other_command_and_no_library(arguments, code, names):
-    assert loaded_by(*arguments) == (code, sorted(["groups", "listing", *names]))
+    assert loaded_by(*arguments) == (code, sorted(["groups", *names]))
 
 
 def test_completing_a_name_loads_no_command():
@@ -50,7 +50,7 @@ def test_completing_a_name_loads_no_command():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | shell)
     names, loaded = done.stdout.split("\n")[:2]
     assert names == "eval"
-    assert {name for name in loaded.split() if name.startswith("cmcr.cli.")} == {"cmcr.cli.groups", "cmcr.cli.listing"}
+    assert {name for name in loaded.split() if name.startswith("cmcr.cli.")} == {"cmcr.cli.groups"}
 
 
 @pytest.mark.parametrize("command", [[], ["eval"]], ids=["cmcr", "cmcr eval"])

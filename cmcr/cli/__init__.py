@@ -13,7 +13,7 @@ import typer
 
 from cmcr import console, process
 from cmcr.cli.groups import LazyGroup
-from cmcr.cli.listing import COMMANDS
+from cmcr.commands import COMMANDS
 from cmcr.errors import CmcrError, InputError
 from cmcr.printable import printable
 

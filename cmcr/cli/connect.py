@@ -12,12 +12,11 @@ from cmcr import console
 from cmcr.cli.modalities import modality_option
 from cmcr.connect import ConnectConfig
 from cmcr.errors import InputError
-from cmcr.hooks import unlogged
+from cmcr.hooks import tensorboard_log, unlogged
 from cmcr.modality import Modality
 
 if TYPE_CHECKING:
     from cmcr.connect import Connection
-    from cmcr.hooks import Log
 
 DEFAULTS, _DISTILL = ConnectConfig(), ConnectConfig(method="distill")
 
@@ -186,7 +185,7 @@ def connect(
         if ranks.rank:
             follow(out, recipe, ranks, run=run, device=chosen)
             return
-        log = _tensorboard(tensorboard) if tensorboard else unlogged
+        log = tensorboard_log(tensorboard) if tensorboard else unlogged
         with console.progress("connect") as progress:
             if freeze_base or len(others) > 1:
                 if outer_a or outer_b:
@@ -246,23 +245,3 @@ def _held_out(connection: Connection) -> str:
     if not held:
         return "none held out: too few to spare"
     return f"{held} held out" if "folds" not in connection.space.metrics else "each held out by one of the folds"
-
-
-def _tensorboard(folder: Path) -> Log:
-    """Return a log hook that writes TensorBoard scalars."""
-    from cmcr.errors import MissingExtraError
-
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MissingExtraError("tensorboard", "tensorboard", "--tensorboard") from error
-    writer = SummaryWriter(str(folder))
-
-    def log(values: dict[str, Any], step: int) -> None:
-        for name, value in values.items():
-            if not isinstance(value, int | float):  # what is not known
-                continue
-            writer.add_scalar(name, value, step)
-        writer.flush()
-
-    return log

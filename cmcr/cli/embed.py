@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -163,14 +162,14 @@ def _embed(
     options: dict[str, Any],
 ) -> EmbedReport:
     from cmcr import encoders
-    from cmcr.devices import auto_batch_size, choose_device
+    from cmcr.devices import auto_batch_size, choose_device, choose_gpu
     from cmcr.embed import embed as run
     from cmcr.items import read_inputs
 
     device = choose_device(load["device"])
     options["batch_size"] = asked = options["batch_size"] or auto_batch_size(device)
     if device == "cuda" and options.get("part") is not None:
-        _choose_gpu()
+        choose_gpu()
     encoder = encoders.load_encoder(name, **load | {"device": device})
     inputs = read_inputs(sources, allowed=encoder.modalities, **listing)
     part: Part | None = options.get("part")
@@ -196,14 +195,6 @@ def _load_there(name: str, load: dict[str, Any]) -> Encoder:
     from cmcr.encoders import load_encoder
 
     return load_encoder(name, **load | {"device": choose_device(load["device"])})
-
-
-def _choose_gpu() -> None:
-    """Give each of several processes on one machine a GPU of its own."""
-    import torch
-
-    local = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
-    torch.cuda.set_device(int(local) % torch.cuda.device_count())
 
 
 def _import(

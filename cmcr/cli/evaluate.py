@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from cmcr.cli.groups import LazyGroup
-from cmcr.cli.listing import EVALUATIONS
+from cmcr.commands import EVALUATIONS
 
 
 class _Evaluations(LazyGroup):
