@@ -10,6 +10,7 @@ from test_space import AUDIO, IMAGE, TEXT, edit, setting
 from worlds import DIM_A, DIM_B
 
 from cmcr import ConnectedSpace, Memory
+from cmcr.ask import export_projectors
 from cmcr.cli import main
 from cmcr.errors import ArtifactError, InputError
 from cmcr.space import Link, Projector, ProjectorConfig, Router, SpaceEncoder, Way
@@ -175,3 +176,12 @@ def test_a_config_of_many_ways_agrees_with_itself(tmp_path, change, message, mon
     with pytest.raises(ArtifactError, match=f"damaged or was edited by hand .*{message}") as error:
         ConnectedSpace.from_pretrained(tmp_path / "space")
     assert "\n" not in str(error.value)
+
+
+def test_each_way_is_exported_as_it_projects(tmp_path):
+    space, (x, _) = mixed(), drawn()
+    export_projectors(space, tmp_path, "torch")
+    for modality in (TEXT, IMAGE):
+        module = torch.export.load(tmp_path / f"enc-a-{modality.value}.pt2").module()
+        exported = module(torch.tensor(x, dtype=torch.float32)).detach().numpy()
+        assert np.allclose(exported, space.project(x, encoder="enc-a", modality=modality), atol=1e-6)

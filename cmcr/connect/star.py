@@ -57,7 +57,6 @@ def connect_star(
         ArtifactError: a damaged memory, or a run of another recipe in the way.
     """
     config, out, folder = config or ConnectConfig(), Path(out), runs.run_folder(Path(out), run)
-    ranks.let_go()
     if not others:
         raise InputError("no memory beside the base; give one or more")
     runs.check_one_sided(config, "connect two memories" if len(others) > 1 else "leave out --freeze-base")
@@ -69,6 +68,7 @@ def connect_star(
     with runs.hold(folder, out):
         remove_left_behind(folder)
         runs.claim(folder, out, _resolved(config, center, leaves, overlaps), overwrite)
+        ranks.let_go()  # no method of a star trains
         links = [
             _link(center, leaf, folder, config, via, progress, overwrite=overwrite, device=device, log=log)
             for leaf, via in zip(leaves, overlaps, strict=True)
