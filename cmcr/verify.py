@@ -102,7 +102,9 @@ def _of_card(path: Path, config: dict[str, Any]) -> list[str]:
     except (OSError, ValueError) as error:
         return [f"README.md: {why(error)}"]
     unfit = [line for line in text.split("\n") if printable(line) != line]
-    missing = [line for line in card(config).split("\n") if line.startswith("| ") and line not in text.split("\n")]
+    # Cards of version 1 were written before today's tables.
+    rows = [line for line in card(config).split("\n") if line.startswith("| ") and config["version"] != 1]
+    missing = [line for line in rows if line not in text.split("\n")]
     problems = ["README.md: holds characters that a terminal would obey"] if unfit else []
     return problems + ([f"README.md: is not the card of config.json, it lacks {missing[0]!r}"] if missing else [])
 

@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,3 +162,8 @@ def test_content_is_compared_before_it_is_searched_or_connected(memory, tmp_path
     with pytest.raises(ArtifactError, match="sha256"):
         Memory.open(seer.path).check_content(IMAGE)
     assert ConnectedSpace.from_pretrained(tmp_path / "space")
+
+
+@pytest.mark.parametrize("name", ["c-mcr", "linear"])
+def test_spaces_of_the_first_version_are_sound_with_the_cards_of_their_time(name):
+    assert space_problems(Path(__file__).parent / "version_1" / name) == []
