@@ -63,6 +63,7 @@ def train(folder: Path, loader: str, batch: int, steps: int) -> dict[str, Any]:
     """Train some steps on the pairs; the first one, which nothing precedes, is left out of the times."""
     from cmcr import ConnectConfig
     from cmcr.connect import train as training
+    from cmcr.connect.methods.c_mcr import fit
     from cmcr.connect.pairs import Pairs, Rows
 
     peaks, waits, ends = [resident()], [], []
@@ -94,7 +95,7 @@ def train(folder: Path, loader: str, batch: int, steps: int) -> dict[str, Any]:
     )
     config = ConnectConfig(batch_size=batch)
     with contextlib.suppress(EnoughError):
-        training.fit(pairs, np.arange(len(pairs)), config, lambda *projectors: {"selection": 0.0}, progress=stepped)
+        fit(pairs, np.arange(len(pairs)), config, lambda *projectors: {"selection": 0.0}, progress=stepped)
     step = np.diff(ends)
     return {
         "loader": loader,

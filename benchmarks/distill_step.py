@@ -47,7 +47,8 @@ def steps(
     rng, noise = np.random.default_rng(0), torch.Generator().manual_seed(0)
 
     def make(config: ConnectConfig) -> Callable[[], None]:
-        model = torch.nn.ModuleList(new_projectors(config, DIM, DIM))
+        maps = teacher.maps() if config.method == "distill" else new_projectors(config, DIM, DIM)
+        model = torch.nn.ModuleList(maps)
         optimizer = torch.optim.AdamW(model.parameters())
 
         def step() -> None:

@@ -21,10 +21,10 @@ from speed import README, seconds
 from step_memory import resident
 
 from cmcr.connect.pairs import LARGE
-from cmcr.connect.recall import recall, recall_nearest
 from cmcr.devices import has_bf16, matrix_products
 from cmcr.memory import EncoderInfo, Memory, MemoryWriter, Row
 from cmcr.modality import Modality
+from cmcr.numbers.recall import recall, recall_nearest
 from cmcr.search import ExactIndex, Index
 from cmcr.search.graphs import graphs
 

@@ -27,8 +27,8 @@ import torch
 
 from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality, load_encoder
 from cmcr.connect import connect
+from cmcr.connect.methods.c_mcr import fit
 from cmcr.connect.pairs import Pairs
-from cmcr.connect.train import fit
 from cmcr.demo import write_paired, write_unpaired
 from cmcr.embed import embed
 from cmcr.items import read_items

@@ -9,7 +9,7 @@ COMMANDS = {
     "encoders": ("encoders:encoders", "List the encoders: what is installed, what is missing, dims, modalities, and where weights are expected."),
     "embed": ("embed:embed", "Embed files into a memory, or go on with one: only what is new is embedded."),
     "info": ("info:info", "Show what a memory or a space holds, or check it."),
-    "connect": ("connect:connect", "Connect memories that share a modality with the first into one space, without any pair of the others."),
+    "connect": ("connect:app", "Connect memories that share a modality with the first into one space, without any pair of the others."),
     "join": ("join:join", "Join spaces that were connected to one frozen base; nothing is fitted anew."),
     "import-heads": ("heads:import_heads", "Import the official C-MCR heads as a connected space."),
     "retrieve": ("retrieve:retrieve", "Find the rows of a memory nearest to a query of any modality of the space."),

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmcr.connect.agreement import Agreement
+from cmcr.numbers.agreement import Agreement
 
 
 def unit(x):

@@ -2,7 +2,8 @@ import numpy as np
 import torch
 from sklearn.linear_model import Ridge
 
-from cmcr.connect.methods.bridges import RIDGES, fit_ridge, identity, linear_bridge, pick_ridge, route_bridge
+from cmcr.numbers.ridge import RIDGES, fit_ridge, pick_ridge
+from cmcr.space.bridges import identity, linear_bridge, route_bridge
 
 
 def unit(rows, dim, seed=0):

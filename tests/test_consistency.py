@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmcr.connect.recall import complete, recall, recall_nearest
+from cmcr.numbers.recall import complete, recall, recall_nearest
 from cmcr.search import exact_search
 
 

@@ -14,10 +14,10 @@ from worlds import two_memories
 
 from cmcr.connect import ConnectConfig, connect
 from cmcr.connect import pairs as pairing
+from cmcr.connect.methods.c_mcr import fit
 from cmcr.connect.pairs import Pairs
-from cmcr.connect.rows import ROWS, SPARSE, ahead, read_rows
 from cmcr.connect.run import split
-from cmcr.connect.train import fit
+from cmcr.rows import ROWS, SPARSE, ahead, read_rows
 
 PARTS = ("overlap_a", "overlap_b", "pseudo_a", "pseudo_b")
 

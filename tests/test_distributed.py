@@ -17,10 +17,10 @@ from worlds import two_memories
 
 from cmcr.cli import main
 from cmcr.connect import ConnectConfig
-from cmcr.connect.batch_norm import JointBatchNorm
 from cmcr.connect.batches import batch_size_for
 from cmcr.errors import CmcrError, InputError
 from cmcr.ranks import ALONE, joined
+from cmcr.space.batch_norm import JointBatchNorm
 
 
 def free_port():

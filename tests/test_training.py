@@ -6,9 +6,8 @@ import torch
 
 from cmcr.connect import ConnectConfig, new_projectors
 from cmcr.connect.batches import batch_size_for
-from cmcr.connect.methods.c_mcr import batch_loss
+from cmcr.connect.methods.c_mcr import batch_loss, fit
 from cmcr.connect.pairs import Pairs
-from cmcr.connect.train import fit
 from cmcr.errors import ArtifactError, InputError
 
 CONFIG = ConnectConfig(epochs=3, batch_size=32, hidden=16, tau=0.1)

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from cmcr.connect import ConnectConfig, new_projectors
-from cmcr.connect.methods.c_mcr import batch_loss
+from cmcr.connect.methods.c_mcr import batch_loss, fit
 from cmcr.connect.pairs import Pairs, Rows
-from cmcr.connect.train import fit
 from cmcr.errors import ArtifactError
 from cmcr.ranks import ALONE, LostRankError, joined
 
@@ -41,7 +40,7 @@ def pairs():
 
 def gradients(name, ranks, dtype):
     """Return loss, summed gradients and BatchNorm's statistics of one batch of 40, shared by the ranks."""
-    from cmcr.connect.batch_norm import join_batch_norms
+    from cmcr.space.batch_norm import join_batch_norms
 
     config = CONFIG.replace(**LOSSES[name])
     projectors = torch.nn.ModuleList(new_projectors(config, 8, 6))

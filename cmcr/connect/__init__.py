@@ -6,6 +6,8 @@ from cmcr.lazy import lazily
 
 if TYPE_CHECKING:
     from cmcr.connect.config import ConnectConfig
+    from cmcr.connect.fitted import Fitted, measured
+    from cmcr.connect.methods.base import Method, Objective, Trained
     from cmcr.connect.run import Connection, connect, follow
     from cmcr.connect.star import connect_star
     from cmcr.connect.train import new_projectors
@@ -13,9 +15,14 @@ if TYPE_CHECKING:
 __all__ = [
     "ConnectConfig",
     "Connection",
+    "Fitted",
+    "Method",
+    "Objective",
+    "Trained",
     "connect",
     "connect_star",
     "follow",
+    "measured",
     "new_projectors",
 ]
 
@@ -23,6 +30,8 @@ __getattr__ = lazily(
     __name__,
     {
         "config": ("ConnectConfig",),
+        "fitted": ("Fitted", "measured"),
+        "methods.base": ("Method", "Objective", "Trained"),
         "run": ("Connection", "connect", "follow"),
         "star": ("connect_star",),
         "train": ("new_projectors",),

@@ -31,7 +31,7 @@ def batch_size_for(config: ConnectConfig, rows: int, ranks: int = 1) -> int:
     if rows < ranks:
         raise InputError(f"{rows} overlap rows to train on are too few for {ranks} processes; start fewer")
     if config.batch_size:
-        return config.batch_size
+        return int(config.batch_size)
     size = PAPER_BATCH
     while size > SMALLEST_BATCH and (size > rows or config.epochs * (rows // size) < config.min_steps):
         size //= 2

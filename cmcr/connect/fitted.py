@@ -5,17 +5,64 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cmcr.connect import train as training
 from cmcr.connect.batches import PAPER_BATCH, batch_size_for
-from cmcr.connect.checkpoint import Progressed
 from cmcr.connect.config import ConnectConfig
 from cmcr.connect.validation import Bench, Figures
 from cmcr.files import write_atomic
-from cmcr.hooks import Log
+from cmcr.hooks import Log, Progress
+from cmcr.ranks import ALONE
 from cmcr.space import Projector
 
+if TYPE_CHECKING:
+    from cmcr.connect.methods.base import Trained
+
 CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a method returns: its two projectors, the recipe that made them and what was measured."""
+
+    projectors: tuple[Projector, Projector]
+    config: ConnectConfig
+    metrics: Figures
+    batch_size: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def measured(bench: Bench, projectors: tuple[Projector, Projector], figures: Figures, log: Log) -> Fitted:
+    """Return what a training-free method fitted, measured; ``figures`` are told beside the measures."""
+    metrics = _measured_on(bench, projectors) | figures
+    log(metrics, 0)
+    return Fitted(projectors, bench.config, metrics | bench.facts())
+
+
+def train(method: Trained, bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+    """Train by a method's objective and return what it made of the maps, measured."""
+    config = bench.config
+    objective = method.objective(bench, folder, progress)
+    trained, state = training.fit(
+        objective,
+        bench.train,
+        config,
+        bench.known.by_epoch if bench.known else bench.measure,
+        checkpoint=folder / CHECKPOINT,
+        device=bench.device,
+        ranks=bench.ranks if method.along else ALONE,
+        progress=progress,
+        log=_recorded(folder, log),
+    )
+    best = next(line for line in state.history if line["epoch"] == state.best_epoch)
+    metrics = {**best, "epoch": state.best_epoch, **bench.facts()}
+    maps = objective.finish(trained)
+    if maps is not trained:
+        metrics |= _measured_on(bench, maps)
+    size = batch_size_for(config, len(bench.train), bench.ranks.size)
+    notes = () if config.batch_size or size == PAPER_BATCH else (_shrunk(size, len(bench.train), config),)
+    return Fitted(maps, config, metrics | objective.figures(), size, (*objective.notes(), *notes))
 
 
 def _recorded(folder: Path, log: Log) -> Log:
@@ -30,13 +77,6 @@ def _recorded(folder: Path, log: Log) -> Log:
     return record
 
 
-def _trained(bench: Bench, projectors: tuple[Projector, Projector], state: Progressed) -> Fitted:
-    config, best = bench.config, next(line for line in state.history if line["epoch"] == state.best_epoch)
-    size = batch_size_for(config, len(bench.train), bench.ranks.size)
-    notes = () if config.batch_size or size == PAPER_BATCH else (_shrunk(size, len(bench.train), config),)
-    return Fitted(projectors, config, {**best, "epoch": state.best_epoch, **bench.facts()}, size, notes)
-
-
 def _shrunk(size: int, rows: int, config: ConnectConfig) -> str:
     steps = config.epochs * (rows // size)
     return (
@@ -45,29 +85,12 @@ def _shrunk(size: int, rows: int, config: ConnectConfig) -> str:
     )
 
 
-def _measured(bench: Bench, projectors: tuple[Projector, Projector], extra: dict[str, float], log: Log) -> Fitted:
-    metrics = _measured_on(bench, projectors) | extra
-    log(metrics, 0)
-    return Fitted(projectors, bench.config, metrics | bench.facts())
-
-
 def _measured_on(bench: Bench, projectors: tuple[Projector, Projector]) -> Figures:
     """Return the bench's measures of projectors that lie on the processor, and stay there; or what is known of them."""
     if bench.known:
         return dict(bench.known.final)
     f_a, f_b = (projector.to(bench.device) for projector in projectors)
-    measured = bench.measure(f_a, f_b)
+    found = bench.measure(f_a, f_b)
     f_a.cpu()
     f_b.cpu()
-    return measured
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What a method returns: its two projectors, the recipe that made them and what was measured."""
-
-    projectors: tuple[Projector, Projector]
-    config: ConnectConfig
-    metrics: Figures
-    batch_size: int = 0
-    notes: tuple[str, ...] = ()
+    return found

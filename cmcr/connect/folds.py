@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from cmcr.connect.fitted import Fitted
-from cmcr.connect.methods.bridges import RIDGE
 from cmcr.connect.split import LEAST, Split, folds
 from cmcr.connect.validation import Bench, Figures, Known, untold
 from cmcr.files import write_json
 from cmcr.hooks import Log, Progress
+from cmcr.numbers.ridge import RIDGE
 
 FOLDER, DONE = "folds", "found.json"
 """Folder of a run for its folds, and the file in which each leaves what it found."""

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cmcr.connect.recall import recall, recall_nearest
-from cmcr.connect.rows import read_rows
 from cmcr.devices import Products, choose_products, matrix_products
 from cmcr.errors import ArtifactError
 from cmcr.files import atomic, write_json
 from cmcr.hooks import Progress, silent
 from cmcr.memory.overlap import Side
 from cmcr.modality import Modality
+from cmcr.numbers.recall import recall, recall_nearest
 from cmcr.reading import open_npy, plainly, read_json, reading
+from cmcr.rows import read_rows
 from cmcr.search import ExactIndex, Index
 from cmcr.search.graphs import graphs
 

@@ -12,13 +12,14 @@ from typing import Any
 
 from cmcr.connect import train as training
 from cmcr.connect.batches import batch_size_for
-from cmcr.connect.choose import _METHODS, _choose, _too_few
+from cmcr.connect.choose import too_few
 from cmcr.connect.config import ConnectConfig
 from cmcr.connect.fitted import CHECKPOINT
 from cmcr.connect.folds import DONE, FOLDER, cross_validate
+from cmcr.connect.methods import load_method
 from cmcr.connect.pairs import Pairs
 from cmcr.connect.split import split
-from cmcr.connect.validation import TRAINED, build_bench
+from cmcr.connect.validation import build_bench
 from cmcr.devices import choose_device, choose_products
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import locked, remove_left_behind, write_json
@@ -123,8 +124,9 @@ def connect(
             (b, overlap.rows_b, outer_b, False),
         )
     ]
-    config, chosen = _choose(config, sides)
-    if config.method in TRAINED:  # a batch that cannot be is refused before hours of pairing
+    config, chosen = load_method(config.method).resolve(config, sides)
+    method = load_method(config.method)
+    if method.trains:  # a batch that cannot be is refused before hours of pairing
         batch_size_for(config, len(split(len(overlap.rows_a), config)[0]), ranks.size)
     resolved: dict[str, Any] = {"recipe": config.to_dict(), "memories": [_identity(side) for side in sides]} | _spared(
         sides, config
@@ -139,8 +141,8 @@ def connect(
         bench = build_bench(sides, folder, config, device, ranks, progress)
         ranks.let_go()
         if not len(bench.held):
-            bench.known, bench.ranks = cross_validate(bench, _METHODS[config.method], folder, progress), ALONE
-        fitted = _METHODS[config.method](bench, folder, progress, log)
+            bench.known, bench.ranks = cross_validate(bench, method.fit, folder, progress), ALONE
+        fitted = method.fit(bench, folder, progress, log)
         space = ConnectedSpace(
             {side.memory.encoder.name: _entry(side.memory) for side in sides},
             {side.memory.encoder.name: p for side, p in zip(sides, fitted.projectors, strict=True)},
@@ -151,7 +153,7 @@ def connect(
             links=[Link(a.encoder.name, b.encoder.name, overlap.modality, *(side.outer for side in sides))],
         )
         space.save(out)
-    warnings = (*_too_few(fitted.config.method, sides), *filter(None, [fitted.metrics.get("unmeasured")]))
+    warnings = (*too_few(fitted.config.method, sides), *filter(None, [fitted.metrics.get("unmeasured")]))
     rows = (len(bench.train), fitted.metrics["held_out"])
     return Connection(space, overlap, rows, fitted.batch_size, chosen + fitted.notes, warnings)
 
@@ -194,7 +196,8 @@ def follow(
         ArtifactError: this rank does not see the pairs that rank 0 made.
     """
     ranks.wait()
-    if config.method != "c-mcr":
+    along = load_method(config.method).along
+    if along is None:
         return
     folder = run_folder(Path(out), run)
     parts = (
@@ -210,7 +213,8 @@ def follow(
     train, held = split(len(pairs), config)
     if not len(held):  # so few rows that rank 0 trains alone
         return
-    training.fit(pairs, train, config, lambda *projectors: {}, checkpoint=checkpoint, device=device, ranks=ranks)
+    objective = along(pairs, config, device)
+    training.fit(objective, train, config, lambda *maps: {}, checkpoint=checkpoint, device=device, ranks=ranks)
 
 
 def run_folder(out: Path, run: str | Path | None) -> Path:

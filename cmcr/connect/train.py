@@ -1,4 +1,4 @@
-"""Fit two projectors on pairs: the loop of C-MCR, with checkpoint, resume and validation."""
+"""Train maps by an objective: the loop, with checkpoint, resume and validation. It knows no method's name."""
 
 from __future__ import annotations
 
@@ -6,34 +6,40 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
-from cmcr.connect.batch_norm import join_batch_norms
 from cmcr.connect.batches import batch_size_for
 from cmcr.connect.checkpoint import Progressed, _resume, _save
 from cmcr.connect.config import ConnectConfig
-from cmcr.connect.methods.c_mcr import batch_loss
-from cmcr.connect.methods.teacher import Batch, Teacher
-from cmcr.connect.pairs import Pairs, Rows
-from cmcr.connect.rows import ahead
 from cmcr.devices import matrix_products
 from cmcr.errors import ArtifactError
 from cmcr.hooks import Log, Progress, silent, unlogged
 from cmcr.ranks import ALONE, Ranks
-from cmcr.space import Projector, ProjectorConfig, initialise, with_centers
+from cmcr.rows import ahead
+from cmcr.space import Projector, ProjectorConfig, initialise
+from cmcr.space.batch_norm import join_batch_norms
+
+if TYPE_CHECKING:
+    from cmcr.connect.methods.base import Maps, Objective
 
 Validate = Callable[[Projector, Projector], dict[str, Any]]
 """Measures two projectors in eval mode; the larger its ``selection``, the better."""
 
 
-def new_projectors(config: ConnectConfig, dim_a: int, dim_b: int) -> tuple[Projector, Projector]:
-    """Return two initialised projectors into a common space, drawn from the config's seed."""
+def new_projectors(config: ConnectConfig, dim_a: int, dim_b: int, widening: int = 2) -> Maps:
+    """Return two initialised projectors into a common space, drawn from the config's seed.
+
+    Args:
+        config: A recipe of a method that trains.
+        dim_a: Components of the first side's vectors.
+        dim_b: Likewise of the second's.
+        widening: Hidden width over that of the space, where ``config.hidden`` is 0; the paper's is twice.
+    """
     out = config.dim or max(dim_a, dim_b)
-    # What distill learns from has the components of both inputs: it gained from a wider hidden layer.
-    hidden = config.hidden or out * (3 if config.method == "distill" else 2)
+    hidden = config.hidden or out * widening
     generator = torch.Generator().manual_seed(config.seed)
 
     def one(in_dim: int) -> Projector:
@@ -47,32 +53,29 @@ def new_projectors(config: ConnectConfig, dim_a: int, dim_b: int) -> tuple[Proje
 
 
 def fit(
-    pairs: Pairs,
+    objective: Objective,
     train_rows: np.ndarray,
     config: ConnectConfig,
     validate: Validate | Sequence[dict[str, Any]],
     *,
-    teacher: Teacher | None = None,
     checkpoint: Path | None = None,
     device: str = "cpu",
     ranks: Ranks = ALONE,
     progress: Progress = silent,
     log: Log = unlogged,
-) -> tuple[Projector, Projector, Progressed]:
-    """Train two projectors and return the best pair of them by ``validate``'s ``selection``.
+) -> tuple[Maps, Progressed]:
+    """Train an objective's maps and return the best of them by ``validate``'s ``selection``, on the CPU.
 
     Every random draw comes from generators seeded by (seed, epoch), so that a run resumed at an epoch from
     ``checkpoint`` ends, on the CPU, with the same bytes as one that was never stopped. Several ``ranks`` share each
     batch, and end as one process would but for rounding; a run may be resumed with another number of them.
 
     Args:
-        pairs: The training pairs.
-        train_rows: (N,) rows of ``pairs`` to train on.
+        objective: What is trained, on which batches, by which loss.
+        train_rows: (N,) row numbers of the pairs to train on.
         config: The recipe.
-        validate: Measures the projectors after each epoch; called on rank 0. Or what is known of each epoch from
+        validate: Measures the maps after each epoch; called on rank 0. Or what is known of each epoch from
             elsewhere. Of epochs with equal ``selection``, or without one, the later is the better.
-        teacher: Trains by the method ``distill``, on one process; None: by C-MCR. With it the last epoch is the best:
-            no measure without pairs that we know ranks its epochs.
         checkpoint: File to resume from (if it exists) and, on rank 0, to write after each epoch.
         device: Where to train.
         ranks: The processes that train together; all call this with the same arguments.
@@ -85,9 +88,8 @@ def fit(
         LostRankError: another rank is gone.
     """
     size = batch_size_for(config, len(train_rows), ranks.size)
-    dims = pairs.overlap_a.shape[1], pairs.overlap_b.shape[1]
-    projectors = _projectors(config, dims, teacher)
-    model = torch.nn.ModuleList(projectors)
+    maps = objective.maps()
+    model = torch.nn.ModuleList(maps)
     join_batch_norms(model, ranks)
     model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
@@ -102,10 +104,8 @@ def fit(
     steps = len(train_rows) // size
     wanted = _batches(train_rows, size, config, state.epoch, ranks)
 
-    def take(part: Part) -> Rows | Batch:
-        if teacher is None:
-            return pairs.take(part.rows, device)
-        return teacher.batch(part.rows, np.random.default_rng([config.seed, 1, part.step]))
+    def take(part: Part) -> Any:
+        return objective.batch(part.rows, np.random.default_rng([config.seed, 1, part.step]))
 
     with closing(ahead(take, wanted)) as batches:
         for epoch in range(state.epoch, config.epochs):
@@ -115,37 +115,28 @@ def fit(
             for step in range(epoch * steps, (epoch + 1) * steps):
                 share = step / (config.epochs * steps)
                 optimizer.param_groups[0]["lr"] = config.lr * (1 + math.cos(math.pi * share)) / 2
-                value = _step(projectors, optimizer, next(batches), config, noise, ranks, teacher)
+                batch = next(batches)
+                with matrix_products(torch.device(device).type, config.precision):
+                    value = _step(objective, maps, optimizer, batch, noise, ranks)
                 total += value
                 progress(step + 1, config.epochs * steps, f"epoch {epoch + 1}, loss {value:.3f}")
             if not math.isfinite(total):
                 raise ArtifactError(f"the loss became {total} in epoch {epoch + 1}; lower --lr or raise --tau")
             model.eval()
-            measured = ranks.broadcast(lambda: validate(*projectors)) if callable(validate) else validate[epoch]
+            measured = ranks.broadcast(lambda: validate(*maps)) if callable(validate) else validate[epoch]
             record = {"epoch": epoch + 1, "loss": total / steps, **measured}
             state.epoch = epoch + 1
             state.history.append(record)
             selection = record.get("selection", state.best)
-            if teacher or selection >= state.best:
+            if objective.keeps_last or selection >= state.best:
                 state.best, state.best_epoch = selection, epoch + 1
                 best = {key: tensor.clone() for key, tensor in model.state_dict().items()}
             log(record, epoch + 1)
             if checkpoint and ranks.rank == 0:
                 _save(checkpoint, model, optimizer, best, state)
-    projectors = _projectors(config, dims, teacher)
-    torch.nn.ModuleList(projectors).eval().load_state_dict(best)
-    return *projectors, state
-
-
-def _projectors(config: ConnectConfig, dims: tuple[int, int], teacher: Teacher | None) -> tuple[Projector, Projector]:
-    """Return new projectors; those of ``distill`` centre what they project."""
-    if teacher is None:
-        return new_projectors(config, *dims)
-    f_a, f_b = (
-        with_centers(projector, centers)
-        for projector, centers in zip(new_projectors(config, *dims), teacher.centers, strict=True)
-    )
-    return f_a, f_b
+    maps = objective.maps()
+    torch.nn.ModuleList(maps).eval().load_state_dict(best)
+    return maps, state
 
 
 class Part(NamedTuple):
@@ -168,24 +159,12 @@ def _batches(train_rows: np.ndarray, size: int, config: ConnectConfig, epoch: in
 
 
 def _step(
-    projectors: tuple[Projector, Projector],
-    optimizer: torch.optim.Optimizer,
-    batch: Rows | Batch,
-    config: ConnectConfig,
-    noise: torch.Generator,
-    ranks: Ranks,
-    teacher: Teacher | None,
+    objective: Objective, maps: Maps, optimizer: torch.optim.Optimizer, batch: Any, noise: torch.Generator, ranks: Ranks
 ) -> float:
     """Take one optimiser step and return the loss before it."""
     optimizer.zero_grad()
-    device = next(projectors[0].parameters()).device.type
-    with matrix_products(device, config.precision):
-        if isinstance(batch, Batch):
-            assert teacher is not None  # noqa: S101  (it made the batch)
-            loss = teacher.loss(projectors, batch, noise)
-        else:
-            loss = batch_loss(projectors, batch, config, noise, ranks)
-        loss.backward()
+    loss = objective.loss(maps, batch, noise, ranks)
+    loss.backward()
     if ranks.size > 1:
         gradients = [p.grad for p in optimizer.param_groups[0]["params"] if p.grad is not None]
         summed = ranks.reduce(torch.cat([gradient.flatten() for gradient in gradients]))

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmcr.connect.agreement import Agreement
 from cmcr.connect.config import ConnectConfig
-from cmcr.connect.nearness import spread, trust
+from cmcr.connect.methods import load_method
+from cmcr.connect.nearness import spread
 from cmcr.connect.pairs import Pairs, build_pairs
 from cmcr.connect.split import LEAST, Split, split
 from cmcr.hooks import Progress
@@ -22,11 +22,10 @@ from cmcr.memory import Memory
 from cmcr.memory.overlap import Side
 from cmcr.modality import Modality
 from cmcr.numbers import chance_recall, modality_gap, ranks, recall_at
+from cmcr.numbers.agreement import Agreement
 from cmcr.ranks import ALONE, Ranks
 from cmcr.space import Projector
 
-TRAINED = ("c-mcr", "distill", "auto")
-"""Methods that train in batches of the overlap."""
 CENTRED = 65_536
 """Overlap rows held at a time for their mean."""
 SAMPLE = 2048
@@ -106,7 +105,7 @@ class Bench:
         """Return measures on held-out overlap rows; ``selection`` is what C-MCR's epochs are chosen by.
 
         They are recall@1 of the overlap and of the pairs it recalls (mean of both directions; their mean is the
-        selection), agreement of the memories (``cmcr.connect.agreement``; what methods are chosen by), and modality
+        selection), agreement of the memories (``cmcr.numbers.agreement``; what methods are chosen by), and modality
         gaps. Beside each share stands what guessing reaches.
         """
         f_a.eval()
@@ -162,10 +161,7 @@ def build_bench(
     bench = Bench(build([replace(side, outer=None) for side in sides], "pairs"), sides, config, device, ranks)
     sample = bench.held[:SAMPLE]
     # Each of few rows is held out by one of the folds: all are recalled.
-    recalled = config.method in TRAINED or not len(sample) or (config.method == "linear" and config.on == "pseudo")
-    if len(sample) and config.method == "distill":
-        recalled = trust(bench.pairs, bench.train, (sides[0], sides[1]), bench.centers, device)[1] > 0
-    if recalled:
+    if not len(sample) or load_method(config.method).recalls(bench):
         bench.pairs = build(sides, "pairs")
         bench.rows = bench.pairs.take(sample, device)
         return bench

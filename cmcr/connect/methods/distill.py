@@ -2,37 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cmcr.connect import train as training
-from cmcr.connect.fitted import CHECKPOINT, Fitted, _measured_on, _recorded, _trained
-from cmcr.connect.methods.teacher import Teacher
-from cmcr.connect.validation import Bench
-from cmcr.hooks import Log, Progress
+from cmcr.connect.methods.base import Objective, Trained
+from cmcr.connect.settings import PairLosses, Routing
+from cmcr.errors import InputError
+from cmcr.settings import setting
+
+if TYPE_CHECKING:
+    from cmcr.connect.config import ConnectConfig
+    from cmcr.connect.validation import Bench
+    from cmcr.hooks import Progress
+    from cmcr.memory.overlap import Side
 
 
-def _distill(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
-    config = bench.config
-    teacher = Teacher(
-        bench.pairs, bench.train, (bench.sides[0], bench.sides[1]), bench.centers, config, folder / "pairs",
-        bench.device, progress,
+@dataclass(frozen=True)
+class DistillSettings(PairLosses, Routing):
+    """Settings of distillation, and where its defaults differ from C-MCR's."""
+
+    lr: float = setting(3e-3, "Peak learning rate of AdamW.", positive=True)
+    weight_decay: float = setting(0.05, "Weight decay of AdamW.")
+    tau: float = setting(0.1, "Temperature of the overlap loss.", positive=True)
+    route_density: float = setting(0.5, "How much nearer an overlap row counts for lying among the memories' rows.")
+    distill_tau: float = setting(0.05, "Temperature at which similarities are distilled.", positive=True)
+    own_weight: float = setting(0.5, "Weight of what each space knows itself of its own rows.")
+    shrink: float = setting(
+        0.5, "How far directions of little variance count less: the power of the rows' covariance that the space is "
+        "multiplied by after training, times what pairs do not count; 0: not at all.",
     )  # fmt: skip
-    f_a, f_b, state = training.fit(
-        bench.pairs,
-        bench.train,
-        config,
-        bench.known.by_epoch if bench.known else bench.measure,
-        teacher=teacher,
-        checkpoint=folder / CHECKPOINT,
-        device=bench.device,
-        progress=progress,
-        log=_recorded(folder, log),
-    )
-    fitted = _trained(bench, teacher.shrink((f_a, f_b)), state)
-    note = (
-        f"nearness of the memories to the overlap {teacher.nearness:.2f}: recalled pairs have weight "
-        f"{teacher.trust:.2f}, routed similarities {1 - teacher.trust:.2f}"
-    )
-    measured = _measured_on(bench, fitted.projectors) | {"nearness": teacher.nearness, "trust": teacher.trust}
-    return replace(fitted, metrics=fitted.metrics | measured, notes=(note, *fitted.notes))
+
+
+class Distill(Trained):
+    """projectors trained also on what routing knows of the memories' own rows: better on real vectors."""
+
+    Settings = DistillSettings
+
+    def resolve(self, config: ConnectConfig, sides: list[Side]) -> tuple[ConnectConfig, tuple[str, ...]]:
+        """Refuse a recipe without memories."""
+        if any(side.outer is None for side in sides):
+            raise InputError("method 'distill' learns from both memories, but pairing is 'none'; choose --pairing full")
+        return config, ()
+
+    def recalls(self, bench: Bench) -> bool:
+        """Tell whether recalled pairs have a weight."""
+        from cmcr.connect.nearness import trust
+
+        return trust(bench.pairs, bench.train, (bench.sides[0], bench.sides[1]), bench.centers, bench.device)[1] > 0
+
+    def objective(self, bench: Bench, folder: Path, progress: Progress) -> Objective:
+        """Return the teacher of two memories, routed through the overlap."""
+        from cmcr.connect.methods.teacher import Teacher
+
+        sides = bench.sides[0], bench.sides[1]
+        pairs, config = bench.pairs, bench.config
+        return Teacher(pairs, bench.train, sides, bench.centers, config, folder / "pairs", bench.device, progress)

@@ -2,49 +2,104 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+from cmcr.connect.methods import base
+from cmcr.connect.settings import Routing
+from cmcr.errors import InputError
+from cmcr.settings import setting
 
-from cmcr.connect.fitted import Fitted, _measured
-from cmcr.connect.methods import bridges as baselines
-from cmcr.connect.pairs import Rows
-from cmcr.connect.validation import Bench
-from cmcr.hooks import Log, Progress
+if TYPE_CHECKING:
+    from torch import Tensor
 
-
-def _linear(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
-    config = bench.config
-    train = bench.pairs.take(bench.train)
-    centers = bench.centers if config.center else [{}, {}]
-    modality = "overlap" if config.on == "overlap" else "pseudo"
-    x, y = _fit_rows(bench, train, centers, modality)
-    ridge = config.ridge or (bench.known and bench.known.ridge)
-    if not ridge:
-        held = _fit_rows(bench, bench.pairs.take(bench.held), centers, modality)
-        ridge = baselines.pick_ridge(x, y, *held)
-    bridge = baselines.linear_bridge(*baselines.fit_ridge(x, y, ridge), centers[1])
-    projectors = baselines.identity(y.shape[1], centers[0]), bridge
-    return _measured(bench, projectors, {"ridge": ridge}, log)
+    from cmcr.connect.config import ConnectConfig
+    from cmcr.connect.fitted import Fitted
+    from cmcr.connect.pairs import Rows
+    from cmcr.connect.validation import Bench
+    from cmcr.hooks import Log, Progress
+    from cmcr.memory.overlap import Side
 
 
-def _route(bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
-    config = bench.config
-    train = bench.pairs.take(bench.train)
-    centers = bench.centers if config.center else [{}, {}]
-    keys, values = _fit_rows(bench, train, centers, "overlap")
-    bridge = baselines.route_bridge(keys, values, config.route_tau, config.route_top_k, centers[1])
-    return _measured(bench, (baselines.identity(values.shape[1], centers[0]), bridge), {}, log)
+@dataclass(frozen=True)
+class Centring:
+    """The setting of both."""
+
+    center: bool = setting(True, "Subtract the mean of each modality's memory first.")
+
+
+@dataclass(frozen=True)
+class LinearSettings(Centring):
+    """Settings of the regression."""
+
+    on: Literal["overlap", "pseudo"] = setting("overlap", "Rows it is fitted on; pseudo: what is recalled for them.")
+    ridge: float = setting(0.0, "Ridge relative to the mean eigenvalue; 0: picked on the held-out overlap.")
+
+
+@dataclass(frozen=True)
+class RouteSettings(Centring, Routing):
+    """Settings of routing."""
+
+
+class Linear(base.Method):
+    """a ridge regression of the overlap into the first encoder's space; trains nothing."""
+
+    Settings = LinearSettings
+
+    def resolve(self, config: ConnectConfig, sides: list[Side]) -> tuple[ConnectConfig, tuple[str, ...]]:
+        """Refuse to fit on what is not recalled."""
+        if config.on == "pseudo" and any(side.outer is None for side in sides):
+            raise InputError("--on pseudo needs what the memories recall, but pairing is 'none'; choose --pairing full")
+        return config, ()
+
+    def recalls(self, bench: Bench) -> bool:
+        """Tell whether it is fitted on what is recalled."""
+        return bool(bench.config.on == "pseudo")
+
+    def fit(self, bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+        """Return the identity and the regression."""
+        from cmcr.connect.fitted import measured
+        from cmcr.numbers import ridge as ridges
+        from cmcr.space import bridges
+
+        config = bench.config
+        centers = bench.centers if config.center else [{}, {}]
+        x, y = _fit_rows(bench, bench.pairs.take(bench.train), centers, config.on)
+        ridge = config.ridge or (bench.known and bench.known.ridge)
+        if not ridge:
+            held = _fit_rows(bench, bench.pairs.take(bench.held), centers, config.on)
+            ridge = ridges.pick_ridge(x, y, *held)
+        bridge = bridges.linear_bridge(*ridges.fit_ridge(x, y, ridge), centers[1])
+        return measured(bench, (bridges.identity(y.shape[1], centers[0]), bridge), {"ridge": ridge}, log)
+
+
+class Route(base.Method):
+    """each vector becomes the mean of the overlap rows near it, as the first encoder sees them; trains nothing."""
+
+    Settings = RouteSettings
+
+    def fit(self, bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+        """Return the identity and the route."""
+        from cmcr.connect.fitted import measured
+        from cmcr.space import bridges
+
+        config = bench.config
+        centers = bench.centers if config.center else [{}, {}]
+        keys, values = _fit_rows(bench, bench.pairs.take(bench.train), centers, "overlap")
+        bridge = bridges.route_bridge(keys, values, config.route_tau, config.route_top_k, centers[1])
+        return measured(bench, (bridges.identity(values.shape[1], centers[0]), bridge), {}, log)
 
 
 def _fit_rows(bench: Bench, rows: Rows, centers: list[dict[str, Tensor]], part: str) -> tuple[Tensor, Tensor]:
     """Return what the bridge maps from (second space) and to (first space), centred as its input will be."""
+    from torch.nn.functional import normalize
+
     found = {"overlap": (rows.overlap_b, rows.overlap_a), "pseudo": (rows.pseudo_b, rows.pseudo_a)}[part]
     names = [side.overlap if part == "overlap" else side.outer for side in (bench.sides[1], bench.sides[0])]
     result = []
     for x, name, center in zip(found, names, (centers[1], centers[0]), strict=True):
         assert x is not None and name is not None  # noqa: S101  (refused before)
-        x = torch.nn.functional.normalize(x, dim=1)
-        result.append(torch.nn.functional.normalize(x - center[name], dim=1) if name in center else x)
+        x = normalize(x, dim=1)
+        result.append(normalize(x - center[name], dim=1) if name in center else x)
     return result[0], result[1]

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from cmcr.connect.config import ConnectConfig
+from cmcr.connect.methods.base import Objective
 from cmcr.connect.nearness import (
     CROWD,
     LEAST,
@@ -35,13 +36,19 @@ from cmcr.connect.nearness import (
     trust,
 )
 from cmcr.connect.pairs import Pairs, Rows, reuse_or_write
-from cmcr.connect.recall import complete
-from cmcr.connect.rows import read_rows
+from cmcr.connect.train import new_projectors
+from cmcr.connect.validation import Figures
 from cmcr.devices import matrix_products
 from cmcr.hooks import Progress, silent
 from cmcr.memory.overlap import Side
 from cmcr.numbers import info_nce, soft_info_nce
-from cmcr.space import Projector, turned
+from cmcr.numbers.recall import complete
+from cmcr.ranks import ALONE, Ranks
+from cmcr.rows import read_rows
+from cmcr.space import turned, with_centers
+
+if TYPE_CHECKING:
+    from cmcr.connect.methods.base import Maps
 
 
 class Drawn(NamedTuple):
@@ -59,14 +66,16 @@ class Batch:
     drawn: tuple[Drawn, Drawn]
 
 
-class Teacher:
-    """What is known of two memories before training.
+class Teacher(Objective):
+    """What is known of two memories before training, and how projectors learn it.
 
     Attributes:
         trust: Weight of the recalled and overlap pairs against the routed similarities, in [0, 1].
         nearness: What ``trust`` follows from: the product of the two sides' mean cosine between an overlap row and the
             nearest of ``SAMPLE`` memory rows, centred.
     """
+
+    keeps_last = True  # no measure without pairs that we know ranks its epochs
 
     def __init__(
         self,
@@ -110,6 +119,14 @@ class Teacher:
             self._coordinates.append(coordinates)
             self._means.append(_mean(coordinates).to(device))
 
+    def maps(self) -> Maps:
+        """Return two projectors, drawn from the seed, that centre what they project.
+
+        What they learn from has the components of both inputs: they gained from a wider hidden layer.
+        """
+        new = new_projectors(self.config, self.pairs.overlap_a.shape[1], self.pairs.overlap_b.shape[1], widening=3)
+        return with_centers(new[0], self.centers[0]), with_centers(new[1], self.centers[1])
+
     def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
         """Return some of the overlap's rows, and of each memory's rows (all, if it has fewer), for a batch of ``rows``.
 
@@ -127,7 +144,7 @@ class Teacher:
             drawn.append(Drawn(self._drawn(number, chosen), F.normalize(coordinates - self._means[number], dim=1)))
         return Batch(self.pairs.take(rows, self.device), (drawn[0], drawn[1]))
 
-    def loss(self, projectors: tuple[Projector, Projector], batch: Batch, noise: torch.Generator) -> Tensor:
+    def loss(self, maps: Maps, batch: Batch, noise: torch.Generator, ranks: Ranks = ALONE) -> Tensor:
         """Return the loss of a batch.
 
         L = (1 - trust) (L_routed + own_weight (L_own,a + L_own,b)) + trust (L_ttc + L_avc)
@@ -140,7 +157,7 @@ class Teacher:
         texts, pseudo, outer, own = [], [], [], []
         parts = ((batch.rows.overlap_a, batch.rows.pseudo_a), (batch.rows.overlap_b, batch.rows.pseudo_b))
         for projector, (overlap, recalled), drawn, center, side in zip(
-            projectors, parts, batch.drawn, self.centers, self.sides, strict=True
+            maps, parts, batch.drawn, self.centers, self.sides, strict=True
         ):
             inputs = [drawn.vectors, _centred(overlap, center[str(side.overlap)].to(overlap.device))]
             if self.trust:
@@ -153,15 +170,32 @@ class Teacher:
             pseudo += projected[2:]
             own.append(soft_info_nce(outer[-1], texts[-1], drawn.vectors @ inputs[1].T, config.distill_tau))
         routed = batch.drawn[0].coordinates @ batch.drawn[1].coordinates.T
-        known = soft_info_nce(outer[0], outer[1], routed, config.distill_tau) + config.own_weight * (own[0] + own[1])
+        known: Tensor = soft_info_nce(outer[0], outer[1], routed, config.distill_tau) + config.own_weight * (
+            own[0] + own[1]
+        )
         if not self.trust:
             return known
-        pairs = config.overlap_weight * info_nce(texts[0], texts[1], config.tau)
+        pairs: Tensor = config.overlap_weight * info_nce(texts[0], texts[1], config.tau)
         pairs = pairs + config.pseudo_weight * info_nce(pseudo[0], pseudo[1], config.tau_pseudo or config.tau)
         return (1 - self.trust) * known + self.trust * pairs
 
+    def finish(self, maps: Maps) -> Maps:
+        """Return the projectors, shrunk."""
+        return self.shrink(maps)
+
+    def figures(self) -> Figures:
+        """Return nearness and trust."""
+        return {"nearness": self.nearness, "trust": self.trust}
+
+    def notes(self) -> tuple[str, ...]:
+        """Tell how much recalled pairs count."""
+        return (
+            f"nearness of the memories to the overlap {self.nearness:.2f}: recalled pairs have weight "
+            f"{self.trust:.2f}, routed similarities {1 - self.trust:.2f}",
+        )
+
     @torch.no_grad()
-    def shrink(self, projectors: tuple[Projector, Projector]) -> tuple[Projector, Projector]:
+    def shrink(self, projectors: Maps) -> Maps:
         """Return the projectors with the space's directions scaled by how much the memories' rows vary along them.
 
         What the routed similarities tell is coarse; along directions of little variance, the projectors have mostly

@@ -1,0 +1,145 @@
+"""Flags made from the settings that methods declare; the help groups them by method, or shows one method's alone."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from typing import Annotated, Any, Optional
+
+import typer
+from typer.core import TyperCommand
+
+from cmcr.connect.methods import BUILT_IN, known_methods, known_settings, load_method
+from cmcr.connect.settings import Shared
+from cmcr.settings import Setting, settings_of
+
+EVERY = "Every method"
+"""The panel of what every method has; the others are named by methods."""
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a function the flags of every built-in method instead of its ``**settings``."""
+    fixed = inspect.signature(command, eval_str=True)
+    parameters = [each for each in fixed.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    parameters += [_method(), *(_parameter(panel, each) for panel, each in _by_panel())]
+    command.__signature__ = fixed.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters} | {"return": None}
+    return command
+
+
+class SettingsCommand(TyperCommand):
+    """A command whose ``--method`` decides which flags its help shows, and which an installed package adds."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Look for the method before the flags are parsed."""
+        if method := _chosen(args):
+            if method not in BUILT_IN and method not in known_methods():
+                known = ", ".join(known_methods())
+                raise typer.BadParameter(f"{method!r} is not one of {known}.", ctx=ctx, param_hint="'--method'")
+            ctx.meta["method"] = method
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help: of the chosen method's settings, or of all."""
+        ctx.meta["help"] = True
+        super().format_help(ctx, formatter)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters: those of an installed package's method too; for the help without other methods'."""
+        params = super().get_params(ctx)
+        if not (method := ctx.meta.get("method")):
+            return params
+        own = {each.name: each for each in _settings(method)}
+        if method not in BUILT_IN:
+            added = _params(_parameter(method, own[name]) for name in _added(method))
+            params = [*(each for each in params if each.name not in _added(method)), *added]
+        if ctx.meta.get("help"):
+            params = [each for each in params if each.name in own or each.name not in known_settings(method)]
+        return params
+
+    def invoke(self, ctx: Any) -> Any:
+        """Lay aside what the command's function has no parameter for; it finds it as ``ctx.meta["added"]``."""
+        names = _added(ctx.meta.get("method", ""))
+        ctx.meta["added"] = {name: ctx.params.pop(name) for name in names if name in ctx.params}
+        return super().invoke(ctx)
+
+
+def _chosen(args: list[str]) -> str:
+    """Return the last ``--method`` of a command line, or an empty text."""
+    after = [value for flag, value in pairwise(args) if flag == "--method"]
+    joined = [each.removeprefix("--method=") for each in args if each.startswith("--method=")]
+    return next(reversed([*after, *joined]), "")
+
+
+def _added(method: str) -> list[str]:
+    """Return the settings that the method of an installed package declares."""
+    return [each.name for each in settings_of(load_method(method).Settings)] if method not in ("", *BUILT_IN) else []
+
+
+def _settings(method: str) -> list[Setting]:
+    """Return what a method has: the shared settings, its own, and those of the methods it chooses from."""
+    chosen = load_method(method)
+    kinds = [Shared, chosen.Settings, *(load_method(each).Settings for each in chosen.tries)]
+    return list({each.name: each for kind in reversed(kinds) for each in settings_of(kind)}.values())
+
+
+def _by_panel() -> Iterable[tuple[str, Setting]]:
+    """Return each setting of the built-in methods with the panel it is shown in, panel by panel."""
+    shared, users = settings_of(Shared), dict[str, list[str]]()
+    for name in BUILT_IN:
+        if not load_method(name).tries:  # what chooses from others has their settings
+            for each in settings_of(load_method(name).Settings):
+                users.setdefault(each.name, []).append(name)
+    known = known_settings("c-mcr")
+    panels = {name: ", ".join(methods) for name, methods in users.items()}
+    yield from ((EVERY, each) for each in shared)
+    for panel in dict.fromkeys(panels.values()):
+        yield from ((panel, known[name]) for name in panels if panels[name] == panel)
+
+
+def _method() -> inspect.Parameter:
+    known = sorted(BUILT_IN)
+    words = "; ".join(f"{name}: {load_method(name).summary()}" for name in known)
+    option = typer.Option(
+        "--method",
+        metavar=f"<{'|'.join(known)}>",
+        help=f"{words[0]}{words[1:]} (default: c-mcr). With --help: only its own settings.",
+        rich_help_panel=EVERY,
+        show_default=False,
+    )
+    return _keyword("method", Annotated[Optional[str], option])  # noqa: UP045  (read as it runs)
+
+
+def _parameter(panel: str, setting: Setting) -> inspect.Parameter:
+    flag = f"--{(setting.alias or setting.name).replace('_', '-')}"
+    if setting.kind is bool:
+        flag += f"/--no-{flag[2:]}"
+    told = f"{setting.help} (default: {_default(setting, panel.split(', '))})"
+    option = typer.Option(flag, help=told, rich_help_panel=panel, show_default=False)
+    return _keyword(setting.name, Annotated[Optional[setting.kind], option])  # noqa: UP045
+
+
+def _default(setting: Setting, methods: Iterable[str]) -> str:
+    """Tell the default, and those of the built-in methods named that have another."""
+    others = {name: known_settings(name)[setting.name].default for name in methods if name in BUILT_IN}
+    differ = [f"; {name}: {value}" for name, value in others.items() if value != setting.default]
+    told = setting.default if setting.kind is not bool else "yes" if setting.default else "no"
+    return f"{told}{''.join(differ)}"
+
+
+def _keyword(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _params(parameters: Iterable[inspect.Parameter]) -> list[Any]:
+    """Return parameters as Typer's command line has them."""
+
+    def only(**settings: Any) -> None: ...
+
+    kept = list(parameters)
+    only.__signature__ = inspect.Signature(kept)  # type: ignore[attr-defined]
+    only.__annotations__ = {each.name: each.annotation for each in kept}
+    app = typer.Typer(add_completion=False)
+    app.command()(only)
+    return list(typer.main.get_command(app).params)

@@ -1,0 +1,126 @@
+"""What a method is, and what one that trains gives the training loop. Both may come from another package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from cmcr.connect.config import ConnectConfig
+    from cmcr.connect.fitted import Fitted
+    from cmcr.connect.pairs import Pairs
+    from cmcr.connect.validation import Bench, Figures
+    from cmcr.hooks import Log, Progress
+    from cmcr.memory.overlap import Side
+    from cmcr.ranks import Ranks
+    from cmcr.space import Projector
+
+    Maps = tuple[Projector, Projector]
+
+
+class Objective(Protocol):
+    """What a method that trains gives the loop, which knows nothing else of it.
+
+    Attributes:
+        keeps_last: The last epoch is kept, instead of the one that measures best on held-out overlap.
+    """
+
+    keeps_last: bool = False
+
+    def maps(self) -> Maps:
+        """Return new maps, one a side, the same at each call; one without weights (``identity``) stays as it is."""
+        ...
+
+    def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Any:
+        """Return what a step sees of some overlap rows; called in a thread of its own, ahead of the step.
+
+        Args:
+            rows: (B,) ascending row numbers of the pairs; with several processes this one's share.
+            generator: Where further draws come from: seeded by the recipe and the step.
+        """
+        ...
+
+    def loss(self, maps: Maps, batch: Any, noise: torch.Generator, ranks: Ranks) -> torch.Tensor:
+        """Return the loss of a batch, a scalar with a gradient; noise is drawn from ``noise`` alone."""
+        ...
+
+    def finish(self, maps: Maps) -> Maps:
+        """Return the maps of the space, made of the trained ones (on the CPU, in eval mode)."""
+        return maps
+
+    def figures(self) -> Figures:
+        """Return what is told of the run beside its measures."""
+        return {}
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what the user should know of the run, one sentence each."""
+        return ()
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """The settings of a method without any of its own."""
+
+
+class Method:
+    """One way to connect; the first line of its docstring is what ``--help`` says of it.
+
+    Attributes:
+        Settings: The dataclass of its settings, each a ``cmcr.connect.settings.setting``.
+        trains: Whether it trains in batches of the overlap.
+        tries: Methods it chooses from.
+        along: Makes the objective of the processes that train along with rank 0; None where that trains alone.
+    """
+
+    Settings: ClassVar[type] = NoSettings
+    trains: ClassVar[bool] = False
+    tries: ClassVar[tuple[str, ...]] = ()
+    along: Callable[[Pairs, ConnectConfig, str], Objective] | None = None
+
+    def summary(self) -> str:
+        """Return what ``--help`` says of it."""
+        return (self.__doc__ or "").strip().split("\n")[0].rstrip(".")
+
+    def resolve(self, config: ConnectConfig, sides: list[Side]) -> tuple[ConnectConfig, tuple[str, ...]]:
+        """Return the recipe that these memories are connected by, and notes on it.
+
+        Raises:
+            InputError: the recipe does not fit the memories.
+        """
+        return config, ()
+
+    def recalls(self, bench: Bench) -> bool:
+        """Tell whether what the memories recall is needed for all overlap rows, and not only for measured ones."""
+        return self.trains
+
+    def fit(self, bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+        """Fit maps to the training rows of a connection; ``fitted.measured`` measures them.
+
+        Args:
+            bench: The pairs, the memories and the recipe.
+            folder: For what a stopped run goes on from.
+            progress: Called as work proceeds.
+            log: Called with each record.
+        """
+        raise NotImplementedError
+
+
+class Trained(Method):
+    """A method that trains by the loop: it gives its objective."""
+
+    trains = True
+
+    def objective(self, bench: Bench, folder: Path, progress: Progress) -> Objective:
+        """Return what is trained by; what takes long to make is kept in ``folder``."""
+        raise NotImplementedError
+
+    def fit(self, bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+        """Train by the objective, and measure what it made of the maps."""
+        from cmcr.connect.fitted import train
+
+        return train(self, bench, folder, progress, log)
