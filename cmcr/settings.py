@@ -40,7 +40,11 @@ def setting(
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: what ``setting`` was given, and its name and type."""
+    """One setting: what ``setting`` was given, and its name and type.
+
+    >>> Setting("rank", int, 3, "Directions kept.", most=9).checked(4.0)
+    4
+    """
 
     name: str
     kind: Any

@@ -10,8 +10,10 @@ from typing import Annotated, Any, Optional
 import typer
 from typer.core import TyperCommand
 
+from cmcr.connect import ConnectConfig
 from cmcr.connect.methods import BUILT_IN, known_methods, known_settings, load_method
 from cmcr.connect.settings import Shared
+from cmcr.errors import InputError
 from cmcr.settings import Setting, settings_of
 
 EVERY = "Every method"
@@ -29,15 +31,22 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 class SettingsCommand(TyperCommand):
-    """A command whose ``--method`` decides which flags its help shows, and which an installed package adds."""
+    """A command whose method decides which flags its help shows, and which an installed package adds.
+
+    The method is that of ``--method``, or of the recipe of ``--config``.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Look for the method before the flags are parsed."""
-        if method := _chosen(args):
+        if ctx.resilient_parsing:  # of a shell that completes a name
+            return super().parse_args(ctx, args)
+        if method := _last(args, "--method"):
             if method not in BUILT_IN and method not in known_methods():
                 known = ", ".join(known_methods())
                 raise typer.BadParameter(f"{method!r} is not one of {known}.", ctx=ctx, param_hint="'--method'")
-            ctx.meta["method"] = method
+        elif recipe := _last(args, "--config"):
+            method = _method_of(recipe)
+        ctx.meta["method"] = method
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -65,11 +74,19 @@ class SettingsCommand(TyperCommand):
         return super().invoke(ctx)
 
 
-def _chosen(args: list[str]) -> str:
-    """Return the last ``--method`` of a command line, or an empty text."""
-    after = [value for flag, value in pairwise(args) if flag == "--method"]
-    joined = [each.removeprefix("--method=") for each in args if each.startswith("--method=")]
+def _last(args: list[str], flag: str) -> str:
+    """Return what a command line says last for a flag, or an empty text."""
+    after = [value for before, value in pairwise(args) if before == flag]
+    joined = [each.removeprefix(f"{flag}=") for each in args if each.startswith(f"{flag}=")]
     return next(reversed([*after, *joined]), "")
+
+
+def _method_of(recipe: str) -> str:
+    """Return the method of a recipe; what is wrong with it is said where it is used."""
+    try:
+        return ConnectConfig.from_toml(recipe).method
+    except InputError:
+        return ""
 
 
 def _added(method: str) -> list[str]:

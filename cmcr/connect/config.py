@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from cmcr.connect.methods import known_settings
 from cmcr.connect.settings import top_k
 from cmcr.errors import InputError, nearest
 from cmcr.reading import read_toml
 from cmcr.settings import Setting
-
-Settings = TypeVar("Settings")
 
 
 class ConnectConfig:
@@ -25,6 +23,8 @@ class ConnectConfig:
     >>> config.route_top_k, config.replace(method="c-mcr").tau
     (50, 0.01)
     """
+
+    method: str
 
     if TYPE_CHECKING:
 
@@ -62,10 +62,6 @@ class ConnectConfig:
     def top_k(self) -> int:
         """K of ``topk:K``, 0 for the full softmax."""
         return top_k(self.pairing)
-
-    def of(self, kind: type[Settings]) -> Settings:
-        """Return the settings that a dataclass of them declares, as that."""
-        return kind(**{field.name: getattr(self, field.name) for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
         """Return every setting as JSON-ready values."""

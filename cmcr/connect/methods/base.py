@@ -28,6 +28,8 @@ class Objective(Protocol):
 
     Attributes:
         keeps_last: The last epoch is kept, instead of the one that measures best on held-out overlap.
+
+    docs/extending.md has one of a package's own, run by the tests.
     """
 
     keeps_last: bool = False
@@ -75,6 +77,11 @@ class Method:
         trains: Whether it trains in batches of the overlap.
         tries: Methods it chooses from.
         along: Makes the objective of the processes that train along with rank 0; None where that trains alone.
+
+    >>> class Nothing(Method):
+    ...     "fits nothing."
+    >>> Nothing().summary(), Nothing().trains
+    ('fits nothing', False)
     """
 
     Settings: ClassVar[type] = NoSettings
