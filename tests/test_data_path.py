@@ -17,7 +17,7 @@ from cmcr.connect import pairs as pairing
 from cmcr.connect.methods.c_mcr import fit
 from cmcr.connect.pairs import Pairs
 from cmcr.connect.run import split
-from cmcr.rows import ROWS, SPARSE, ahead, read_rows
+from cmcr.numbers.rows import ROWS, SPARSE, ahead, read_rows
 
 PARTS = ("overlap_a", "overlap_b", "pseudo_a", "pseudo_b")
 

@@ -10,21 +10,16 @@ from typing import Annotated, Any, Optional
 import typer
 from typer.core import TyperCommand
 
-from cmcr.connect import ConnectConfig
 from cmcr.connect.methods import BUILT_IN, known_methods, known_settings, load_method
-from cmcr.connect.settings import Shared
-from cmcr.errors import InputError
-from cmcr.settings import Setting, settings_of
-
-EVERY = "Every method"
-"""The panel of what every method has; the others are named by methods."""
+from cmcr.connect.methods.panels import EVERY, added_by, by_panel, default_told, method_of, settings_for
+from cmcr.settings import Setting
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give a function the flags of every built-in method instead of its ``**settings``."""
     fixed = inspect.signature(command, eval_str=True)
     parameters = [each for each in fixed.parameters.values() if each.kind is not each.VAR_KEYWORD]
-    parameters += [_method(), *(_parameter(panel, each) for panel, each in _by_panel())]
+    parameters += [_method(), *(_parameter(panel, each) for panel, each in by_panel())]
     command.__signature__ = fixed.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters} | {"return": None}
     return command
@@ -45,7 +40,7 @@ class SettingsCommand(TyperCommand):
                 known = ", ".join(known_methods())
                 raise typer.BadParameter(f"{method!r} is not one of {known}.", ctx=ctx, param_hint="'--method'")
         elif recipe := _last(args, "--config"):
-            method = _method_of(recipe)
+            method = method_of(recipe)
         ctx.meta["method"] = method
         return super().parse_args(ctx, args)
 
@@ -59,17 +54,17 @@ class SettingsCommand(TyperCommand):
         params = super().get_params(ctx)
         if not (method := ctx.meta.get("method")):
             return params
-        own = {each.name: each for each in _settings(method)}
+        own = settings_for(method)
         if method not in BUILT_IN:
-            added = _params(_parameter(method, own[name]) for name in _added(method))
-            params = [*(each for each in params if each.name not in _added(method)), *added]
+            added = _params(_parameter(method, own[name]) for name in added_by(method))
+            params = [*(each for each in params if each.name not in added_by(method)), *added]
         if ctx.meta.get("help"):
             params = [each for each in params if each.name in own or each.name not in known_settings(method)]
         return params
 
     def invoke(self, ctx: Any) -> Any:
         """Lay aside what the command's function has no parameter for; it finds it as ``ctx.meta["added"]``."""
-        names = _added(ctx.meta.get("method", ""))
+        names = added_by(ctx.meta.get("method", ""))
         ctx.meta["added"] = {name: ctx.params.pop(name) for name in names if name in ctx.params}
         return super().invoke(ctx)
 
@@ -79,40 +74,6 @@ def _last(args: list[str], flag: str) -> str:
     after = [value for before, value in pairwise(args) if before == flag]
     joined = [each.removeprefix(f"{flag}=") for each in args if each.startswith(f"{flag}=")]
     return next(reversed([*after, *joined]), "")
-
-
-def _method_of(recipe: str) -> str:
-    """Return the method of a recipe; what is wrong with it is said where it is used."""
-    try:
-        return ConnectConfig.from_toml(recipe).method
-    except InputError:
-        return ""
-
-
-def _added(method: str) -> list[str]:
-    """Return the settings that the method of an installed package declares."""
-    return [each.name for each in settings_of(load_method(method).Settings)] if method not in ("", *BUILT_IN) else []
-
-
-def _settings(method: str) -> list[Setting]:
-    """Return what a method has: the shared settings, its own, and those of the methods it chooses from."""
-    chosen = load_method(method)
-    kinds = [Shared, chosen.Settings, *(load_method(each).Settings for each in chosen.tries)]
-    return list({each.name: each for kind in reversed(kinds) for each in settings_of(kind)}.values())
-
-
-def _by_panel() -> Iterable[tuple[str, Setting]]:
-    """Return each setting of the built-in methods with the panel it is shown in, panel by panel."""
-    shared, users = settings_of(Shared), dict[str, list[str]]()
-    for name in BUILT_IN:
-        if not load_method(name).tries:  # what chooses from others has their settings
-            for each in settings_of(load_method(name).Settings):
-                users.setdefault(each.name, []).append(name)
-    known = known_settings("c-mcr")
-    panels = {name: ", ".join(methods) for name, methods in users.items()}
-    yield from ((EVERY, each) for each in shared)
-    for panel in dict.fromkeys(panels.values()):
-        yield from ((panel, known[name]) for name in panels if panels[name] == panel)
 
 
 def _method() -> inspect.Parameter:
@@ -132,17 +93,9 @@ def _parameter(panel: str, setting: Setting) -> inspect.Parameter:
     flag = f"--{(setting.alias or setting.name).replace('_', '-')}"
     if setting.kind is bool:
         flag += f"/--no-{flag[2:]}"
-    told = f"{setting.help} (default: {_default(setting, panel.split(', '))})"
+    told = f"{setting.help} (default: {default_told(setting, panel)})"
     option = typer.Option(flag, help=told, rich_help_panel=panel, show_default=False)
     return _keyword(setting.name, Annotated[Optional[setting.kind], option])  # noqa: UP045
-
-
-def _default(setting: Setting, methods: Iterable[str]) -> str:
-    """Tell the default, and those of the built-in methods named that have another."""
-    others = {name: known_settings(name)[setting.name].default for name in methods if name in BUILT_IN}
-    differ = [f"; {name}: {value}" for name, value in others.items() if value != setting.default]
-    told = setting.default if setting.kind is not bool else "yes" if setting.default else "no"
-    return f"{told}{''.join(differ)}"
 
 
 def _keyword(name: str, annotation: Any) -> inspect.Parameter:

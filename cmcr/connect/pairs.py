@@ -17,8 +17,8 @@ from cmcr.hooks import Progress, silent
 from cmcr.memory.overlap import Side
 from cmcr.modality import Modality
 from cmcr.numbers.recall import recall, recall_nearest
+from cmcr.numbers.rows import read_rows
 from cmcr.reading import open_npy, plainly, read_json, reading
-from cmcr.rows import read_rows
 from cmcr.search import ExactIndex, Index
 from cmcr.search.graphs import graphs
 

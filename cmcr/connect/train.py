@@ -12,15 +12,15 @@ import numpy as np
 import torch
 
 from cmcr.connect.batches import batch_size_for
-from cmcr.connect.checkpoint import Progressed, _resume, _save
 from cmcr.connect.config import ConnectConfig
 from cmcr.devices import matrix_products
 from cmcr.errors import ArtifactError
 from cmcr.hooks import Log, Progress, silent, unlogged
+from cmcr.numbers.rows import ahead
 from cmcr.ranks import ALONE, Ranks
-from cmcr.rows import ahead
 from cmcr.space import Projector, ProjectorConfig, initialise
 from cmcr.space.batch_norm import join_batch_norms
+from cmcr.space.checkpoint import Progressed, _resume, _save
 
 if TYPE_CHECKING:
     from cmcr.connect.methods.base import Maps, Objective

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from cmcr.connect.checkpoint import Progressed
     from cmcr.connect.config import ConnectConfig
     from cmcr.connect.methods.base import Maps
     from cmcr.connect.pairs import Pairs, Rows
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from cmcr.hooks import Progress
     from cmcr.ranks import Ranks
     from cmcr.space import Projector
+    from cmcr.space.checkpoint import Progressed
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ from cmcr.hooks import Progress, silent
 from cmcr.memory.overlap import Side
 from cmcr.numbers import info_nce, soft_info_nce
 from cmcr.numbers.recall import complete
+from cmcr.numbers.rows import read_rows
 from cmcr.ranks import ALONE, Ranks
-from cmcr.rows import read_rows
 from cmcr.space import turned, with_centers
 
 if TYPE_CHECKING:
