@@ -569,10 +569,10 @@ def _pairs():
 
 def _train(path, epochs):
     from cmcr.connect import ConnectConfig
-    from cmcr.connect import train as training
+    from cmcr.connect.methods.c_mcr import fit
 
     config = ConnectConfig(epochs=epochs, min_steps=1, batch_size=20, hidden=8)
-    training.fit(_pairs(), np.arange(40), config, lambda *p: {"selection": 0.0}, checkpoint=path, device="cpu")
+    fit(_pairs(), np.arange(40), config, lambda *p: {"selection": 0.0}, checkpoint=path, device="cpu")
 
 
 def run(folder):
