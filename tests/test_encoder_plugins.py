@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import packages
 import pytest
 from PIL import Image
 
@@ -33,14 +34,8 @@ NAME = "{}"
 
 
 def install(folder, package, module, code, points):
-    """Lay a package down as pip would: its module, and beside it what announces its entry points."""
-    folder.mkdir(exist_ok=True)
-    (folder / f"{module}.py").write_text(code)
-    about = folder / f"{package.replace('-', '_')}-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    lines = "".join(f"{name} = {value}\n" for name, value in points.items())
-    (about / "entry_points.txt").write_text(f"[cmcr.encoders]\n{lines}")
+    """Install a package of one module that announces these entry points."""
+    packages.install(folder, package, {"cmcr.encoders": points}, **{module: code})
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+import packages
 import pytest
 import torch
 from worlds import two_memories
@@ -40,14 +41,8 @@ class Mine(Method):
 
 
 def announce(folder, package, module, code, points):
-    """Lay a package down as pip would: its module, and beside it what announces its entry points."""
-    folder.mkdir(exist_ok=True)
-    (folder / f"{module}.py").write_text(code)
-    about = folder / f"{package}-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    lines = "".join(f"{name} = {value}\n" for name, value in points.items())
-    (about / "entry_points.txt").write_text(f"[cmcr.methods]\n{lines}")
+    """Install a package of one module that announces these entry points."""
+    packages.install(folder, package, {"cmcr.methods": points}, **{module: code})
 
 
 @pytest.fixture
