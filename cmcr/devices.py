@@ -39,8 +39,28 @@ def inference(device: str, precision: Precision = "fp32") -> Iterator[None]:
     if precision not in ("fp32", "bf16", "fp16"):
         raise InputError(f"unknown precision {precision!r}; expected fp32, bf16 or fp16")
     lower = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    with torch.inference_mode(), torch.autocast(device, lower, enabled=lower is not None):
+    with (
+        torch.inference_mode(),
+        torch.autocast(device, lower, enabled=lower is not None),
+        _attention(device, precision),
+    ):
         yield
+
+
+def _attention(device: str, precision: Precision) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which attention runs where torch's fused kernel for bf16 would stop with an error.
+
+    The kernel packs its matrices wherever the processor multiplies bf16, and cannot where torch was told, by
+    ``ATEN_CPU_CAPABILITY``, to leave AVX-512 alone. Attention is then computed by its formula, in bf16 all the same.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    held_back = torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2")
+    if device == "cpu" and precision == "bf16" and held_back and has_bf16(device):
+        formula: contextlib.AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+        return formula
+    return contextlib.nullcontext()
 
 
 def has_bf16(device: str) -> bool:
