@@ -64,11 +64,11 @@ def train(folder: Path, loader: str, batch: int, steps: int) -> dict[str, Any]:
     from cmcr import ConnectConfig
     from cmcr.connect import train as training
     from cmcr.connect.methods.c_mcr import fit
-    from cmcr.connect.pairs import Pairs, Rows
+    from cmcr.connect.pairs import PairBatch, Pairs
 
     peaks, waits, ends = [resident()], [], []
 
-    def timed(make: Callable[[Any], Rows], wanted: Iterable[Any]) -> Iterator[Rows]:
+    def timed(make: Callable[[Any], PairBatch], wanted: Iterable[Any]) -> Iterator[PairBatch]:
         made = read(make, wanted)
         for _ in range(steps):
             start = time.perf_counter()
@@ -77,7 +77,7 @@ def train(folder: Path, loader: str, batch: int, steps: int) -> dict[str, Any]:
             yield rows
         made.close()
 
-    def in_the_step(make: Callable[[Any], Rows], wanted: Iterable[Any]) -> Iterator[Rows]:
+    def in_the_step(make: Callable[[Any], PairBatch], wanted: Iterable[Any]) -> Iterator[PairBatch]:
         yield from map(make, wanted)
 
     def stepped(done: int, total: int, note: str) -> None:
@@ -114,10 +114,10 @@ def naive_take(self: Any, rows: np.ndarray, device: str = "cpu") -> Any:
     """Index the mapped arrays, as one does."""
     import torch
 
-    from cmcr.connect.pairs import Rows
+    from cmcr.connect.pairs import PairBatch
 
     arrays = (self.overlap_a, self.overlap_b, self.pseudo_a, self.pseudo_b)
-    return Rows(*(torch.from_numpy(array[rows].astype(np.float32)).to(device) for array in arrays))
+    return PairBatch(*(torch.from_numpy(array[rows].astype(np.float32)).to(device) for array in arrays))
 
 
 def rows(count: int = 2_000_000, dim: int = 512, batch: int = 10_240, steps: int = 5) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from cmcr.connect import new_projectors
 from cmcr.connect.methods.c_mcr import batch_loss
 from cmcr.connect.methods.teacher import Teacher
 from cmcr.connect.pairs import build_pairs
-from cmcr.connect.validation import Bench
+from cmcr.connect.validation import Validation
 from cmcr.devices import matrix_products
 from cmcr.memory import EncoderInfo, MemoryWriter, Row
 from cmcr.memory.overlap import Side
@@ -40,9 +40,9 @@ def steps(
     path = Path(folder.name)
     sides = side(path, "a", Modality.IMAGE, 0), side(path, "b", Modality.AUDIO, 1)
     pairs = build_pairs(*sides, path / "pairs", 0.01)
-    bench = Bench(pairs, list(sides), distill)
+    validation = Validation(pairs, list(sides), distill)
 
-    teacher = Teacher(pairs, bench.train, sides, bench.centers, distill, path / "pairs")
+    teacher = Teacher(pairs, validation.train, sides, validation.centers, distill, path / "pairs")
     teacher.trust = trust  # that of random vectors would be 0
     rng, noise = np.random.default_rng(0), torch.Generator().manual_seed(0)
 

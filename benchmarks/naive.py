@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from cmcr import ConnectConfig
-from cmcr.connect.pairs import Rows
+from cmcr.connect.pairs import PairBatch
 from cmcr.space import Projector
 
 
@@ -35,7 +35,7 @@ def project(projector: Projector, overlap: Tensor, pseudo: Tensor) -> tuple[Tens
 
 
 def batch_loss(
-    projectors: tuple[Projector, Projector], rows: Rows, config: ConnectConfig, noise: torch.Generator
+    projectors: tuple[Projector, Projector], rows: PairBatch, config: ConnectConfig, noise: torch.Generator
 ) -> Tensor:
     """Return the C-MCR loss of a batch: completion, projection, inter and intra loss."""
 

@@ -16,13 +16,13 @@ import torch
 from cmcr import ConnectConfig
 from cmcr.connect import new_projectors
 from cmcr.connect.methods.c_mcr import batch_loss
-from cmcr.connect.pairs import Rows
+from cmcr.connect.pairs import PairBatch
 from cmcr.devices import matrix_products
 
 DIM, HIDDEN = 512, 1024
 
 
-def made_up(batch: int) -> Rows:
+def made_up(batch: int) -> PairBatch:
     """Return a batch of four rows each that resemble each other: a shared part, and as much of their own."""
     generator = torch.Generator().manual_seed(0)
     shared = torch.randn(batch, DIM, generator=generator)
@@ -30,13 +30,13 @@ def made_up(batch: int) -> Rows:
     def unit() -> torch.Tensor:
         return torch.nn.functional.normalize(shared + torch.randn(batch, DIM, generator=generator), dim=1)
 
-    return Rows(unit(), unit(), 0.9 * unit(), 0.8 * unit())
+    return PairBatch(unit(), unit(), 0.9 * unit(), 0.8 * unit())
 
 
 class Step:
     """A training step at the paper's sizes, ours or the naive one."""
 
-    def __init__(self, side: str, rows: Rows, precision: str) -> None:
+    def __init__(self, side: str, rows: PairBatch, precision: str) -> None:
         self.loss = {"ours": batch_loss, "naive": naive.batch_loss}[side]
         self.rows, self.precision = rows, precision
         self.config = ConnectConfig(dim=DIM, hidden=HIDDEN)

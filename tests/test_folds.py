@@ -11,7 +11,7 @@ from cmcr.cli import main
 from cmcr.connect import connect
 from cmcr.connect import train as training
 from cmcr.connect.split import folds, split
-from cmcr.connect.validation import Bench, untold
+from cmcr.connect.validation import Validation, untold
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import locked
 
@@ -50,7 +50,7 @@ def test_folds_hold_each_row_out_once(count):
 
 @pytest.mark.parametrize("method", ["c-mcr", "distill"])
 def test_no_row_is_measured_by_projectors_that_were_trained_on_it(forty, tmp_path, monkeypatch, method):
-    trained, measured, fit, measure = [], [], training.fit, Bench.measure
+    trained, measured, fit, measure = [], [], training.fit, Validation.measure
 
     def fits(pairs, train_rows, *rest, **more):
         trained.append(set(train_rows.tolist()))
@@ -62,7 +62,7 @@ def test_no_row_is_measured_by_projectors_that_were_trained_on_it(forty, tmp_pat
         return measure(self, *projectors)
 
     monkeypatch.setattr(training, "fit", fits)
-    monkeypatch.setattr(Bench, "measure", measures)
+    monkeypatch.setattr(Validation, "measure", measures)
     made = connect(*forty, tmp_path / "s", QUICK.replace(method=method))
     assert len(trained) == 6 and trained[-1] == set(range(40))  # the space itself is trained on every row
     assert sorted(row for held in set(measured) for row in held) == list(range(40))
@@ -92,7 +92,7 @@ def test_the_epoch_is_the_one_the_folds_chose(forty, tmp_path, monkeypatch):
     assert made.space.metrics["epoch"] == best + 1
     assert all(record["overlap_r1_chance"] == pytest.approx(1 / 8) for record in records)
     # Measures that tie after every epoch keep the last.
-    monkeypatch.setattr(Bench, "measure", lambda self, *p: {"overlap_r1": 1.0, "selection": 1.0})
+    monkeypatch.setattr(Validation, "measure", lambda self, *p: {"overlap_r1": 1.0, "selection": 1.0})
     assert connect(*forty, tmp_path / "t", QUICK).space.metrics["epoch"] == 3
 
 

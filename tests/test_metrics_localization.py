@@ -167,13 +167,13 @@ def test_the_success_curve_and_its_area():
     shares = [np.mean([value >= step / 20 for value in cious]) for step in range(21)]
     np.testing.assert_allclose(m.success(cious), shares)
     assert m.success_area(cious) == pytest.approx(auc(m.THRESHOLDS, shares))
-    assert m.found(cious) == shares[10]
+    assert m.localized(cious) == shares[10]
     assert m.success_area([0.5] * 7) == pytest.approx(0.525)
     assert m.success_area([1.0]) == pytest.approx(1) and m.success_area([0.0]) == pytest.approx(0.025)
 
 
 def test_a_source_is_found_from_a_half_on_and_located_above_it():
-    assert m.found([0.5, 0.49]) == 0.5
+    assert m.localized([0.5, 0.49]) == 0.5
     assert m.location_accuracy([0.5, 0.51, 0.9], [True, True, False]) == 0.5
     assert np.isnan(m.location_accuracy([0.9], [False]))
 

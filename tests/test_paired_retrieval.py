@@ -8,7 +8,7 @@ from spaces import FakeEncoder, make_memory, make_space, texts
 
 from cmcr.ask import Subject
 from cmcr.errors import ArtifactError, InputError
-from cmcr.evaluate.retrieval.pairs import Side, chance, evaluate, measured, measures, rank_owners
+from cmcr.evaluate.retrieval.pairs import PairedSide, chance, evaluate, measured, measures, rank_owners
 from cmcr.modality import Modality
 from cmcr.numbers import retrieval as metrics
 
@@ -125,8 +125,8 @@ def captioned(pairs=40, dim=6, seed=0):
     owners = np.repeat(np.arange(pairs), rng.integers(1, 6, size=pairs))
     captions = unit(items[owners] + 0.6 * rng.normal(size=(len(owners), dim)))
     return (
-        Side("image", IMAGE, np.arange(pairs), items, [None] * pairs),
-        Side("text", TEXT, owners, captions, [None] * len(owners)),
+        PairedSide("image", IMAGE, np.arange(pairs), items, [None] * pairs),
+        PairedSide("text", TEXT, owners, captions, [None] * len(owners)),
     )
 
 
@@ -195,12 +195,12 @@ def test_captions_agree_with_torchmetrics(tables):
 
 def test_ranks_of_single_answers_are_those_of_the_metric_and_ties_count_against():
     items, _ = captioned()
-    other = Side("audio", AUDIO, items.owners, captioned(seed=5)[0].vectors, items.shown)
+    other = PairedSide("audio", AUDIO, items.owners, captioned(seed=5)[0].vectors, items.shown)
     np.testing.assert_array_equal(rank_owners(items, other), metrics.ranks(items.vectors, other.vectors))
-    same = Side("audio", AUDIO, items.owners, np.ones_like(items.vectors), items.shown)
+    same = PairedSide("audio", AUDIO, items.owners, np.ones_like(items.vectors), items.shown)
     assert set(rank_owners(items, same)) == {40}
     texts = captioned()[1]
-    flat = Side("text", TEXT, texts.owners, np.ones_like(texts.vectors), texts.shown)
+    flat = PairedSide("text", TEXT, texts.owners, np.ones_like(texts.vectors), texts.shown)
     own = np.bincount(texts.owners)
     np.testing.assert_array_equal(rank_owners(items, flat), len(texts.owners) - own + 1)
 
@@ -241,7 +241,7 @@ def test_the_table_has_a_chance_for_each_direction_where_they_differ():
     assert [row[1:3] for row in rows] == [["40", str(texts)], [str(texts), "40"]] * 2
     assert float(rows[2][3]) == pytest.approx(result.chances["image->text"]["recall@1"], abs=5e-4)
     alike = captioned()[0]
-    plain = measure((alike, Side("audio", AUDIO, alike.owners, alike.vectors, alike.shown))).result
+    plain = measure((alike, PairedSide("audio", AUDIO, alike.owners, alike.vectors, alike.shown))).result
     assert [row[0] for row in plain.table()[1]] == ["image->audio", "audio->image", "chance"]
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cmcr.errors import ArtifactError
-from cmcr.space import Projector, ProjectorConfig, Route, initialise, turned
+from cmcr.space import Projector, ProjectorConfig, Route, initialise, rotate_output
 
 
 def unit(rows, dim, seed=0):
@@ -92,7 +92,7 @@ def test_a_turned_projector_is_the_old_one_times_the_matrix(kind):
     before = projector(x)
     with torch.no_grad():
         expected = torch.nn.functional.normalize(projector.body(x) @ matrix, dim=1)
-        assert torch.allclose(turned(projector, matrix)(x), expected, atol=1e-5)
+        assert torch.allclose(rotate_output(projector, matrix)(x), expected, atol=1e-5)
         assert not torch.allclose(before, expected, atol=1e-2)
     assert torch.equal(projector(x), before)  # a copy
 
@@ -100,7 +100,7 @@ def test_a_turned_projector_is_the_old_one_times_the_matrix(kind):
 def test_a_body_that_ends_in_relu_is_not_turned():
     projector = Projector(ProjectorConfig("half-mlp", 6, 4)).eval()
     x = torch.randn(9, 6, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(turned(projector, torch.ones(4, 4))(x), projector(x))
+    assert torch.equal(rotate_output(projector, torch.ones(4, 4))(x), projector(x))
 
 
 def test_unknown_kind_is_refused():

@@ -9,7 +9,7 @@ import torch
 
 from cmcr.connect import ConnectConfig, new_projectors
 from cmcr.connect.methods.c_mcr import batch_loss, fit
-from cmcr.connect.pairs import Pairs, Rows
+from cmcr.connect.pairs import PairBatch, Pairs
 from cmcr.errors import ArtifactError
 from cmcr.ranks import ALONE, LostRankError, joined
 
@@ -47,7 +47,7 @@ def gradients(name, ranks, dtype):
     join_batch_norms(projectors, ranks)
     projectors.to(dtype).train(name != "frozen")
     own = np.arange(40).reshape(ranks.size, -1)[ranks.rank]
-    rows = Rows(*(part.to(dtype) for part in vars(pairs().take(own)).values()))
+    rows = PairBatch(*(part.to(dtype) for part in vars(pairs().take(own)).values()))
     loss = batch_loss(tuple(projectors), rows, config, torch.Generator().manual_seed(0), ranks)
     loss.backward()
     summed = {key: ranks.reduce(parameter.grad) for key, parameter in projectors.named_parameters()}

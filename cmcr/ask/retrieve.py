@@ -14,7 +14,7 @@ from cmcr.ask.row_names import find_row
 from cmcr.ask.subject import Subject
 from cmcr.errors import InputError
 from cmcr.files import locked, refuse_linked_folders, remove_left_behind
-from cmcr.items import Inputs, Item, Up, item_from_query, read_items, turned
+from cmcr.items import Inputs, Item, Up, item_from_query, read_items, state_up
 from cmcr.memory import Memory
 from cmcr.memory.memory import Row
 from cmcr.modality import Modality
@@ -102,7 +102,7 @@ def ask(
         return Query(name, row.modality, encoder, vector, row.row, row.memory, row.row.note)
     item = item_from_query(query, [modality] if modality else subject.modalities)
     inputs = Inputs(item.modality, [item])
-    found, failed = _queries(subject, inputs if up is None else turned(inputs, up), encoder)
+    found, failed = _queries(subject, inputs if up is None else state_up(inputs, up), encoder)
     if failed:
         raise InputError(f"query {query[:80]!r}: {failed[0][1]}")
     return found[0]

@@ -10,7 +10,7 @@ import numpy as np
 from cmcr.ask.row_names import find_row
 from cmcr.ask.subject import Subject
 from cmcr.errors import InputError, nearest
-from cmcr.items import Inputs, Item, Up, item_from_query, turned
+from cmcr.items import Inputs, Item, Up, item_from_query, state_up
 from cmcr.modality import Modality
 from cmcr.numbers import cosine
 
@@ -90,7 +90,7 @@ def _vectors(
     for modality, named in items.items():
         inputs = Inputs(modality, [item for _, item in named])
         turn = up is not None and modality is Modality.POINT_CLOUD
-        vectors, told = _embedded(subject, turned(inputs, up) if turn and up else inputs, encoder)
+        vectors, told = _embedded(subject, state_up(inputs, up) if turn and up else inputs, encoder)
         found |= {name: vectors[item.id] for name, item in named}
         notes |= {name: told[item.id] for name, item in named if item.id in told}
     return found

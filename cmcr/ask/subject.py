@@ -116,7 +116,7 @@ class Subject:
             found = self.load(entry.name)
         except UnknownEncoderError as error:
             raise InputError(_imported(self.space, entry, modality)) from error
-        if not entry.is_made_by(found.name, found.fingerprint):
+        if not entry.matches(found.name, found.fingerprint):
             raise ArtifactError(
                 f"encoder {entry.name} is {found.fingerprint[:12]} here, and the space was made with "
                 f"{entry.fingerprint[:12]}; give that one's --weights, or embed and connect anew"

@@ -40,7 +40,7 @@ def encoders(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
 
 
 def _described(offer: Offer) -> dict[str, Any]:
-    library, found = offer.installed(), offer.found()
+    library, found = offer.installed(), offer.weights_path()
     shown = f"{offer.library} {library}" if offer.library and library else library and "with cmcr"
     return {
         "name": offer.name,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cmcr.connect import train as training
 from cmcr.connect.batches import PAPER_BATCH, batch_size_for
 from cmcr.connect.config import ConnectConfig
-from cmcr.connect.validation import Bench, Figures
+from cmcr.connect.validation import Figures, Validation
 from cmcr.files import write_atomic
 from cmcr.hooks import Log, Progress
 from cmcr.ranks import ALONE
@@ -33,35 +33,35 @@ class Fitted:
     notes: tuple[str, ...] = ()
 
 
-def measured(bench: Bench, projectors: tuple[Projector, Projector], figures: Figures, log: Log) -> Fitted:
+def measured(validation: Validation, projectors: tuple[Projector, Projector], figures: Figures, log: Log) -> Fitted:
     """Return what a training-free method fitted, measured; ``figures`` are told beside the measures."""
-    metrics = _measured_on(bench, projectors) | figures
+    metrics = _measured_on(validation, projectors) | figures
     log(metrics, 0)
-    return Fitted(projectors, bench.config, metrics | bench.facts())
+    return Fitted(projectors, validation.config, metrics | validation.facts())
 
 
-def train(method: Trained, bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+def train(method: Trained, validation: Validation, folder: Path, progress: Progress, log: Log) -> Fitted:
     """Train by a method's objective and return what it made of the maps, measured."""
-    config = bench.config
-    objective = method.objective(bench, folder, progress)
+    config = validation.config
+    objective = method.objective(validation, folder, progress)
     trained, state = training.fit(
         objective,
-        bench.train,
+        validation.train,
         config,
-        bench.known.by_epoch if bench.known else bench.measure,
+        validation.known.by_epoch if validation.known else validation.measure,
         checkpoint=folder / CHECKPOINT,
-        device=bench.device,
-        ranks=bench.ranks if method.along else ALONE,
+        device=validation.device,
+        ranks=validation.ranks if method.along else ALONE,
         progress=progress,
         log=_recorded(folder, log),
     )
     best = next(line for line in state.history if line["epoch"] == state.best_epoch)
-    metrics = {**best, "epoch": state.best_epoch, **bench.facts()}
+    metrics = {**best, "epoch": state.best_epoch, **validation.facts()}
     maps = objective.finish(trained)
     if maps is not trained:
-        metrics |= _measured_on(bench, maps)
-    size = batch_size_for(config, len(bench.train), bench.ranks.size)
-    notes = () if config.batch_size or size == PAPER_BATCH else (_shrunk(size, len(bench.train), config),)
+        metrics |= _measured_on(validation, maps)
+    size = batch_size_for(config, len(validation.train), validation.ranks.size)
+    notes = () if config.batch_size or size == PAPER_BATCH else (_shrunk(size, len(validation.train), config),)
     return Fitted(maps, config, metrics | objective.figures(), size, (*objective.notes(), *notes))
 
 
@@ -85,12 +85,12 @@ def _shrunk(size: int, rows: int, config: ConnectConfig) -> str:
     )
 
 
-def _measured_on(bench: Bench, projectors: tuple[Projector, Projector]) -> Figures:
-    """Return the bench's measures of projectors that lie on the processor, and stay there; or what is known of them."""
-    if bench.known:
-        return dict(bench.known.final)
-    f_a, f_b = (projector.to(bench.device) for projector in projectors)
-    found = bench.measure(f_a, f_b)
+def _measured_on(validation: Validation, projectors: tuple[Projector, Projector]) -> Figures:
+    """Return the measures of projectors that lie on the processor, and stay there; or what is known of them."""
+    if validation.known:
+        return dict(validation.known.final)
+    f_a, f_b = (projector.to(validation.device) for projector in projectors)
+    found = validation.measure(f_a, f_b)
     f_a.cpu()
     f_b.cpu()
     return found

@@ -13,7 +13,7 @@ import numpy as np
 
 from cmcr.connect.fitted import Fitted
 from cmcr.connect.split import LEAST, Split, folds
-from cmcr.connect.validation import Bench, Figures, Known, untold
+from cmcr.connect.validation import Figures, Known, Validation, untold
 from cmcr.files import write_json
 from cmcr.hooks import Log, Progress
 from cmcr.numbers.ridge import RIDGE
@@ -25,30 +25,30 @@ GAPS = ("gap_before", "gap_after", "outer_gap_after")
 FIGURES = (*SHARES, *(f"{name}_chance" for name in SHARES), *GAPS, "selection")
 
 
-Fit = Callable[[Bench, Path, Progress, Log], Fitted]
-"""A method: fits on a bench's training rows, with a folder for what a stopped run goes on from."""
+Fit = Callable[[Validation, Path, Progress, Log], Fitted]
+"""A method: fits on a validation's training rows, with a folder for what a stopped run goes on from."""
 
 
-def cross_validate(bench: Bench, fit: Fit, folder: Path, progress: Progress) -> Known:
+def cross_validate(validation: Validation, fit: Fit, folder: Path, progress: Progress) -> Known:
     """Fit a method to each fold and return what they found of their held-out rows, together.
 
     A fold is trained anew by the same recipe. What a finished one found is kept in ``folder``, so that a stopped run
     does not train it again; the rest of a finished one is removed.
     """
-    rows, epochs = len(bench.pairs), bench.config.epochs
+    rows, epochs = len(validation.pairs), validation.config.epochs
     found = []
-    for number, part in enumerate(folds(rows, bench.config), 1):
+    for number, part in enumerate(folds(rows, validation.config), 1):
 
         def told(done: int, total: int, note: str = "", number: int = number) -> None:
             progress(done, total, f"fold {number}: {note}")
 
-        found.append(_fold(bench, fit, part, folder / FOLDER / str(number), told))
+        found.append(_fold(validation, fit, part, folder / FOLDER / str(number), told))
     if not found:
-        return _nothing(bench, rows, epochs)
+        return _nothing(validation, rows, epochs)
     held = [fold["metrics"]["held_out"] for fold in found]
     agreeing = sum(fold["metrics"].get("agreement_rows", 0) for fold in found)
     final = _mean([fold["metrics"] for fold in found], held)
-    reason = untold(final.get("agreement_chance", 1.0), agreeing, rows) if bench.config.pairing != "none" else ""
+    reason = untold(final.get("agreement_chance", 1.0), agreeing, rows) if validation.config.pairing != "none" else ""
     facts: Figures = {"held_out": sum(held), "folds": len(found)}
     facts |= {"unmeasured": reason} if reason else {"agreement_rows": agreeing} if agreeing else {}
 
@@ -62,14 +62,14 @@ def cross_validate(bench: Bench, fit: Fit, folder: Path, progress: Progress) -> 
     return Known(by_epoch, judged(final), facts, statistics.median(ridges) if ridges else None)
 
 
-def _fold(bench: Bench, fit: Fit, part: Split, folder: Path, progress: Progress) -> dict[str, Any]:
+def _fold(validation: Validation, fit: Fit, part: Split, folder: Path, progress: Progress) -> dict[str, Any]:
     """Return the records and the metrics of one fold."""
     path = folder / DONE
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text("utf-8"))
         return found
-    config = bench.config.replace(batch_size=min(bench.config.batch_size, len(part[0])))
-    own = Bench(bench.pairs, bench.sides, config, bench.device, rows=part)
+    config = validation.config.replace(batch_size=min(validation.config.batch_size, len(part[0])))
+    own = Validation(validation.pairs, validation.sides, config, validation.device, rows=part)
     history: list[Figures] = []
     fitted = fit(own, folder, progress, lambda record, step: history.append(record))
     shutil.rmtree(folder, ignore_errors=True)
@@ -89,9 +89,9 @@ def _mean(found: list[Figures], rows: list[int]) -> Figures:
     return mean
 
 
-def _nothing(bench: Bench, rows: int, epochs: int) -> Known:
+def _nothing(validation: Validation, rows: int, epochs: int) -> Known:
     """Return that nothing is known: figures of so few rows are left to chance."""
-    names = SHARES if all(side.outer for side in bench.sides) else SHARES[:1]
+    names = SHARES if all(side.outer for side in validation.sides) else SHARES[:1]
     unknown: Figures = dict.fromkeys(names)
     reason = (
         f"{rows} overlap rows are too few to hold any out ({LEAST} are wanted): how good the space is, is unknown; "

@@ -64,6 +64,7 @@ def trust(
 ) -> tuple[float, float]:
     """Return how near the memories lie to the overlap, and what weight the pairs they recall deserve; both in [0, 1].
 
+    ``train`` are the (T,) row numbers to train on, ``centers`` the (D,) means by modality of each side.
     Needs the overlap rows of ``pairs`` only: where the weight is 0, nothing has to be recalled for training.
     """
     nearness = 1.0

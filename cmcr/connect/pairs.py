@@ -49,19 +49,19 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.overlap_a)
 
-    def take(self, rows: np.ndarray, device: str = "cpu") -> Rows:
-        """Return some rows as float32 tensors."""
+    def take(self, rows: np.ndarray, device: str = "cpu") -> PairBatch:
+        """Return the (B,) row numbers ``rows`` of each array, (N, D) float16 on disk, as (B, D) float32 tensors."""
 
         def tensor(array: np.ndarray | None) -> torch.Tensor | None:
             return None if array is None else torch.from_numpy(read_rows(array, rows)).to(device)
 
         overlap = tensor(self.overlap_a), tensor(self.overlap_b)
-        return Rows(overlap[0], overlap[1], tensor(self.pseudo_a), tensor(self.pseudo_b))  # type: ignore[arg-type]
+        return PairBatch(overlap[0], overlap[1], tensor(self.pseudo_a), tensor(self.pseudo_b))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
-class Rows:
-    """A batch of ``Pairs`` as float32 tensors."""
+class PairBatch:
+    """Some of the rows of ``Pairs`` as float32 tensors."""
 
     overlap_a: torch.Tensor
     overlap_b: torch.Tensor
@@ -174,7 +174,10 @@ def reuse_or_write(
     done: int = 0,
     total: int = 0,
 ) -> np.ndarray:
-    """Return the float16 array in ``path``, memory-mapped; written from ``blocks`` unless ``key`` stands beside it."""
+    """Return the (N, D) float16 array in ``path``, memory-mapped.
+
+    It is written from ``blocks``, (n, D) each and N rows in all, unless ``key`` stands beside it.
+    """
     if _stored_key(path) != key:
         _write(path, shape, blocks(), progress, done, total or shape[0])
         write_json(path.with_suffix(".json"), {"made_from": key})

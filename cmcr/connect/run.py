@@ -19,7 +19,7 @@ from cmcr.connect.folds import DONE, FOLDER, cross_validate
 from cmcr.connect.methods import load_method
 from cmcr.connect.pairs import Pairs
 from cmcr.connect.split import split
-from cmcr.connect.validation import build_bench
+from cmcr.connect.validation import build_validation
 from cmcr.devices import choose_device, choose_products
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import locked, remove_left_behind, write_json
@@ -138,11 +138,11 @@ def connect(
             for modality in memory.modalities:  # seconds, of minutes
                 memory.check_content(modality)
         claim(folder, out, resolved, overwrite)
-        bench = build_bench(sides, folder, config, device, ranks, progress)
+        validation = build_validation(sides, folder, config, device, ranks, progress)
         ranks.let_go()
-        if not len(bench.held):
-            bench.known, bench.ranks = cross_validate(bench, method.fit, folder, progress), ALONE
-        fitted = method.fit(bench, folder, progress, log)
+        if not len(validation.held):
+            validation.known, validation.ranks = cross_validate(validation, method.fit, folder, progress), ALONE
+        fitted = method.fit(validation, folder, progress, log)
         space = ConnectedSpace(
             {side.memory.encoder.name: _entry(side.memory) for side in sides},
             {side.memory.encoder.name: p for side, p in zip(sides, fitted.projectors, strict=True)},
@@ -154,7 +154,7 @@ def connect(
         )
         space.save(out)
     warnings = (*too_few(fitted.config.method, sides), *filter(None, [fitted.metrics.get("unmeasured")]))
-    rows = (len(bench.train), fitted.metrics["held_out"])
+    rows = (len(validation.train), fitted.metrics["held_out"])
     return Connection(space, overlap, rows, fitted.batch_size, chosen + fitted.notes, warnings)
 
 

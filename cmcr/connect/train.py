@@ -104,7 +104,7 @@ def fit(
     steps = len(train_rows) // size
     wanted = _batches(train_rows, size, config, state.epoch, ranks)
 
-    def take(part: Part) -> Any:
+    def take(part: StepRows) -> Any:
         return objective.batch(part.rows, np.random.default_rng([config.seed, 1, part.step]))
 
     with closing(ahead(take, wanted)) as batches:
@@ -139,14 +139,14 @@ def fit(
     return maps, state
 
 
-class Part(NamedTuple):
+class StepRows(NamedTuple):
     """What a process takes of a batch: rows of the pairs, at a step counted from the start of the run."""
 
     rows: np.ndarray
     step: int
 
 
-def _batches(train_rows: np.ndarray, size: int, config: ConnectConfig, epoch: int, ranks: Ranks) -> Iterator[Part]:
+def _batches(train_rows: np.ndarray, size: int, config: ConnectConfig, epoch: int, ranks: Ranks) -> Iterator[StepRows]:
     """Yield this rank's part of each batch, from the start of ``epoch`` to the end of the run."""
     own = slice(ranks.rank * size // ranks.size, (ranks.rank + 1) * size // ranks.size)
     step = epoch * (len(train_rows) // size)
@@ -154,7 +154,7 @@ def _batches(train_rows: np.ndarray, size: int, config: ConnectConfig, epoch: in
         order = np.random.default_rng([config.seed, number]).permutation(train_rows)
         for start in range(0, len(order) - size + 1, size):
             # Sorted, so that rows of a memory-mapped file are read in the order they lie in.
-            yield Part(np.sort(order[start : start + size])[own], step)
+            yield StepRows(np.sort(order[start : start + size])[own], step)
             step += 1
 
 

@@ -52,7 +52,7 @@ class Known:
     ridge: float | None = None
 
 
-class Bench:
+class Validation:
     """The pairs of a connection, split into training and held-out rows, and the measures on the latter.
 
     No measure uses a pair of outer modalities, so any of them may choose a model.
@@ -141,16 +141,16 @@ class Bench:
             facts["agreement_rows"] = self.agreement.rows
         return facts | ({"agreement": None, "unmeasured": self.unmeasured} if self.unmeasured else {})
 
-    def of(self, config: ConnectConfig) -> Bench:
-        """Return this bench for another recipe with the same split, on this process alone."""
+    def of(self, config: ConnectConfig) -> Validation:
+        """Return this validation for another recipe with the same split, on this process alone."""
         other = copy.copy(self)
         other.config, other.ranks = config, ALONE
         return other
 
 
-def build_bench(
+def build_validation(
     sides: list[Side], folder: Path, config: ConnectConfig, device: str, ranks: Ranks, progress: Progress
-) -> Bench:
+) -> Validation:
     """Build the pairs. Methods that do not train on what is recalled recall only what is measured."""
 
     def build(sides: list[Side], name: str, top_k: int = config.top_k) -> Pairs:
@@ -158,17 +158,17 @@ def build_bench(
             sides[0], sides[1], folder / name, config.tau_memory, top_k, device, config.precision, progress
         )
 
-    bench = Bench(build([replace(side, outer=None) for side in sides], "pairs"), sides, config, device, ranks)
-    sample = bench.held[:SAMPLE]
+    validation = Validation(build([replace(side, outer=None) for side in sides], "pairs"), sides, config, device, ranks)
+    sample = validation.held[:SAMPLE]
     # Each of few rows is held out by one of the folds: all are recalled.
-    if not len(sample) or load_method(config.method).recalls(bench):
-        bench.pairs = build(sides, "pairs")
-        bench.rows = bench.pairs.take(sample, device)
-        return bench
+    if not len(sample) or load_method(config.method).recalls(validation):
+        validation.pairs = build(sides, "pairs")
+        validation.rows = validation.pairs.take(sample, device)
+        return validation
     # For so few rows the whole softmax takes less time than the graphs that spare it.
     measured = build([replace(side, rows=side.rows[sample]) for side in sides], "held-out", top_k=0)
-    bench.rows = measured.take(np.arange(len(measured)), device)
-    return bench
+    validation.rows = measured.take(np.arange(len(measured)), device)
+    return validation
 
 
 def untold(chance: float, rows: int, held: int) -> str:

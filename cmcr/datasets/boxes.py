@@ -81,7 +81,7 @@ class Annotated:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SoundTest:
     """One row of a list of tests: which picture goes with which sound, and whether it is said to sound."""
 
     image: str
@@ -201,7 +201,7 @@ def _flickr_box(texts: list[str | None]) -> Box:
         raise ItemError("box of something else than numbers") from None
 
 
-def read_listing(path: Path) -> list[Row]:
+def read_listing(path: Path) -> list[SoundTest]:
     """Read a list of tests: rows of ids, or of ``video,audio,label`` as SLAVC's ``*_test_plus_silent.csv`` has.
 
     A header is passed over, and so is all but the first column of a list without sounds.
@@ -223,7 +223,7 @@ def read_listing(path: Path) -> list[Row]:
     return rows
 
 
-def _row(cells: list[str]) -> Row:
+def _row(cells: list[str]) -> SoundTest:
     if len(cells) < 3:
-        return Row(cells[0], cells[0])
-    return Row(cells[0], cells[1] or cells[0], cells[2] != NON_SOUNDING)
+        return SoundTest(cells[0], cells[0])
+    return SoundTest(cells[0], cells[1] or cells[0], cells[2] != NON_SOUNDING)

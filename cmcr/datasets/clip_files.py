@@ -44,7 +44,7 @@ class FrameChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ClipEntry:
     """One clip as a list names it, before its files are looked for."""
 
     clip: Clip
@@ -74,7 +74,7 @@ class Media:
 
 
 def filled(
-    listed: Sequence[Listed], media: Media, frames: FrameChoice, unpack: Path, progress: Progress = silent
+    listed: Sequence[ClipEntry], media: Media, frames: FrameChoice, unpack: Path, progress: Progress = silent
 ) -> list[Clip]:
     """Give every clip of a list its files, in the order of the list; videos are unpacked by several threads.
 
@@ -88,7 +88,7 @@ def filled(
     # Two rows of a list may name one video: it is unpacked by one thread at a time.
     locks = {name: Lock() for each in listed for name in (each.image, each.audio)}
 
-    def fill(each: Listed) -> Clip:
+    def fill(each: ClipEntry) -> Clip:
         if each.clip.problem:
             return each.clip
         try:
@@ -108,7 +108,7 @@ def filled(
     return clips
 
 
-def _frames(each: Listed, media: Media, frames: FrameChoice, unpack: Path) -> tuple[Item, ...]:
+def _frames(each: ClipEntry, media: Media, frames: FrameChoice, unpack: Path) -> tuple[Item, ...]:
     still, moving = media.of("image", each.image), media.of("video", each.image)
     if still and str(frames) == "middle":
         return (_item(each.image, Modality.IMAGE, still),)
@@ -125,7 +125,7 @@ def _frames(each: Listed, media: Media, frames: FrameChoice, unpack: Path) -> tu
     return tuple(_item(name, Modality.IMAGE, path) for name, path in zip(names, targets, strict=True))
 
 
-def _sound(each: Listed, media: Media, unpack: Path) -> Item:
+def _sound(each: ClipEntry, media: Media, unpack: Path) -> Item:
     path, moving = media.of("audio", each.audio), media.of("video", each.audio)
     if path is None:
         if moving is None:

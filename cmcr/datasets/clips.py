@@ -10,7 +10,7 @@ from typing import Any
 
 from cmcr.datasets.boxes import Annotated, read_flickr, read_listing, read_vggss
 from cmcr.datasets.clip import Clip, Clips
-from cmcr.datasets.clip_files import FrameChoice, Listed, Media, filled
+from cmcr.datasets.clip_files import ClipEntry, FrameChoice, Media, filled
 from cmcr.datasets.pairs import read_pairs
 from cmcr.errors import InputError
 from cmcr.hooks import Progress, silent
@@ -32,7 +32,7 @@ class _List:
     """What a data set's own list asks for."""
 
     name: str
-    wanted: list[Listed]
+    wanted: list[ClipEntry]
     expected: int
     settings: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -128,7 +128,7 @@ def _read_ave(data: Path, split: str) -> _List:
     return _once("ave", rows, asked, {"split": split})
 
 
-def _ave_rows(path: Path) -> list[Listed]:
+def _ave_rows(path: Path) -> list[ClipEntry]:
     lines = [(number, line.strip()) for number, line in enumerate(lines_of(read_text(path)), 1)]
     lines = [(number, line) for number, line in lines if line and line.lower() != AVE_COLUMNS.lower()]
     if not lines:
@@ -136,15 +136,15 @@ def _ave_rows(path: Path) -> list[Listed]:
     return [_ave_row(line, f"{path.name}:{number}") for number, line in lines]
 
 
-def _ave_row(line: str, where: str) -> Listed:
+def _ave_row(line: str, where: str) -> ClipEntry:
     try:
         category, name, _, start, end = (part.strip() for part in line.split("&"))
         event = float(start), float(end)
         if not all(map(math.isfinite, event)):
             raise ValueError
-        return Listed(Clip(name, label=category), name, name, event)
+        return ClipEntry(Clip(name, label=category), name, name, event)
     except ValueError:
-        return Listed(Clip(where, problem=f"its line is not {AVE_COLUMNS}"), "", "")
+        return ClipEntry(Clip(where, problem=f"its line is not {AVE_COLUMNS}"), "", "")
 
 
 def _read_vggss(data: Path, split: str) -> _List:
@@ -170,13 +170,13 @@ def _read_flickr(data: Path, split: str) -> _List:
 
 def _boxed(name: str, annotated: Sequence[Annotated], votes: int) -> _List:
     clips = [Clip(a.id, label=a.label, boxes=a.boxes, votes=votes, box_problem=a.problem) for a in annotated]
-    asked = _once(name, [Listed(clip, clip.id, clip.id) for clip in clips], len(clips), {})
+    asked = _once(name, [ClipEntry(clip, clip.id, clip.id) for clip in clips], len(clips), {})
     empty = sum(each.empty for each in annotated)
     notes = (f"boxes without area, beside others, were left out: {empty}",) if empty else ()
     return replace(asked, notes=asked.notes + notes)
 
 
-def _once(name: str, rows: Sequence[Listed], asked: int, settings: dict[str, Any]) -> _List:
+def _once(name: str, rows: Sequence[ClipEntry], asked: int, settings: dict[str, Any]) -> _List:
     """Keep the first of the rows with one id; the protocol asks for no more than that."""
     first = {row.clip.id: row for row in reversed(rows)}
     repeated = len(rows) - len(first)
@@ -191,6 +191,6 @@ def _with_silent(sounding: _List, listing: Path) -> _List:
     silent_rows = {f"{row.image}+{row.audio}": row for row in read_listing(listing) if not row.sounding}
     if not silent_rows:
         raise InputError(f"{listing}: no row labelled non-sounding; expected the columns video,audio,label")
-    added = [Listed(Clip(name, sounding=False), row.image, row.audio) for name, row in silent_rows.items()]
+    added = [ClipEntry(Clip(name, sounding=False), row.image, row.audio) for name, row in silent_rows.items()]
     settings = {**sounding.settings, "list": listing.name}
     return replace(sounding, wanted=sounding.wanted + added, expected=sounding.expected + len(added), settings=settings)

@@ -72,7 +72,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What is to be read.
 
     Attributes:
@@ -137,8 +137,8 @@ def read_labelled(
         raise InputError(
             "texts have no classes here; expected pictures, sounds, point clouds or other files: see --modality"
         )
-    asked = Asked(path, seen, kinds, unpack, split, names, points)
-    return _readers()[seen](asked)
+    request = Request(path, seen, kinds, unpack, split, names, points)
+    return _readers()[seen](request)
 
 
 LAYOUTS = {
@@ -154,7 +154,7 @@ LAYOUTS = {
 """The layouts and what they are known by."""
 
 
-def _readers() -> dict[str, Callable[[Asked], Labelled]]:
+def _readers() -> dict[str, Callable[[Request], Labelled]]:
     from cmcr.datasets import modelnet
 
     return {
@@ -201,7 +201,7 @@ def recognise(path: Path) -> str:
 
 
 def collect(
-    asked: Asked,
+    request: Request,
     name: str,
     modality: Modality,
     listed: Iterable[tuple[Item, str | int | Nothing]],
@@ -235,9 +235,9 @@ def collect(
         if kept.problem is None and number is not None:
             labels[kept.id] = number
     if not items:
-        raise InputError(f"{asked.path}: lists no item in layout {asked.layout}; found {found_in(asked.path)}")
+        raise InputError(f"{request.path}: lists no item in layout {request.layout}; found {found_in(request.path)}")
     more.setdefault("expected", len(items))
-    return Labelled(name, asked.layout, asked.path, Inputs(modality, items), labels, tuple(classes), **more)
+    return Labelled(name, request.layout, request.path, Inputs(modality, items), labels, tuple(classes), **more)
 
 
 def read_names(path: Path) -> tuple[str, ...]:
@@ -255,33 +255,33 @@ def read_names(path: Path) -> tuple[str, ...]:
     return names
 
 
-def read_folders(asked: Asked) -> Labelled:
+def read_folders(request: Request) -> Labelled:
     """Read ``<class>/*``: the first folder below the root is the class."""
-    asked.refuse_split()
-    only = asked.modalities[0] if len(asked.modalities) == 1 else None
-    inputs = read_items(str(asked.path), only, asked.modalities)
+    request.refuse_split()
+    only = request.modalities[0] if len(request.modalities) == 1 else None
+    inputs = read_items(str(request.path), only, request.modalities)
     listed = [(item, item.id.split("/")) for item in inputs.items]
     inside = [(item, parts[0]) for item, parts in listed if len(parts) > 1]
     notes = []
     if len(inside) < len(listed):
         notes.append(f"{len(listed) - len(inside)} files lie beside the class folders and were left out")
     held = {label for _, label in inside}
-    if bare := [name for name in subfolders(asked.path) if name not in held]:
+    if bare := [name for name in subfolders(request.path) if name not in held]:
         notes.append(f"folders without a usable file, no classes: {', '.join(bare)}")
     if inputs.ignored:
         aside = ", ".join(f"{suffix} ({count})" for suffix, count in inputs.ignored.items())
         notes.append(f"left aside for their suffix: {aside}")
     notes += inputs.remarks
-    classes = read_names(asked.names) if asked.names else sorted(held)
-    return collect(asked, asked.path.resolve().name, inputs.modality, inside, classes, notes=tuple(notes))
+    classes = read_names(request.names) if request.names else sorted(held)
+    return collect(request, request.path.resolve().name, inputs.modality, inside, classes, notes=tuple(notes))
 
 
-def read_esc50(asked: Asked) -> Labelled:
+def read_esc50(request: Request) -> Labelled:
     """Read ESC-50: ``meta/esc50.csv`` (filename, fold, category) and ``audio/``."""
-    asked.refuse_split()
-    table, audio = asked.path / "meta" / "esc50.csv", asked.path / "audio"
+    request.refuse_split()
+    table, audio = request.path / "meta" / "esc50.csv", request.path / "audio"
     if not table.is_file() or not audio.is_dir():
-        raise InputError(f"{asked.path}: looked for meta/esc50.csv and audio/; found {found_in(asked.path)}")
+        raise InputError(f"{request.path}: looked for meta/esc50.csv and audio/; found {found_in(request.path)}")
     records = list(read_table(table))
     if not records or not {"filename", "category"} <= set(records[0].columns):
         columns = ", ".join(records[0].columns) if records else "no row"
@@ -294,32 +294,34 @@ def read_esc50(asked: Asked) -> Labelled:
         item = Item(PurePosixPath(name).stem, Modality.AUDIO, str(audio / name), path=audio / name, problem=problem)
         listed.append((item, _label(record, "category")))
         folds[item.id] = record.values.get("fold", "")
-    classes = read_names(asked.names) if asked.names else _names_of(listed)
-    return collect(asked, "esc50", Modality.AUDIO, listed, classes, folds={k: v for k, v in folds.items() if v})
+    classes = read_names(request.names) if request.names else _names_of(listed)
+    return collect(request, "esc50", Modality.AUDIO, listed, classes, folds={k: v for k, v in folds.items() if v})
 
 
-def read_manifest(asked: Asked) -> Labelled:
+def read_manifest(request: Request) -> Labelled:
     """Read a table with a path (``path``, ``file``, ``image`` ...) and a ``label`` a row, perhaps an ``id``."""
-    records = list(read_table(asked.path))
+    records = list(read_table(request.path))
     columns = list(dict.fromkeys(name for record in records for name in record.columns))
     if bad := next((record for record in records if record.problem and not columns), None):
-        raise InputError(f"{asked.path}:{bad.line}: {bad.problem}; no record in it can be used")
+        raise InputError(f"{request.path}:{bad.line}: {bad.problem}; no record in it can be used")
     path_column = next((name for name in _PATHS if name in columns), None)
     label_column = next((name for name in _LABELS if name in columns), None)
     if path_column is None or label_column is None:
         looked = f"a path ({', '.join(_PATHS)}) and a label ({', '.join(_LABELS)})"
-        raise InputError(f"{asked.path}: looked for {looked}; found {', '.join(columns) or 'no row'}")
-    if asked.split is not None:
+        raise InputError(f"{request.path}: looked for {looked}; found {', '.join(columns) or 'no row'}")
+    if request.split is not None:
         parts = list(dict.fromkeys(record.values.get("split", "") for record in records))
-        if asked.split not in parts:
-            raise InputError(f"{asked.path}: no row of split {asked.split!r}; found {', '.join(filter(None, parts))}")
-        records = [record for record in records if record.values.get("split") == asked.split]
-    modality = _modality_of(asked, [record.values[path_column] for record in records if path_column in record.values])
-    listed = list(_rows(asked.path, records, path_column, label_column, modality))
-    known = read_names(asked.names) if asked.names else ()
+        if request.split not in parts:
+            raise InputError(
+                f"{request.path}: no row of split {request.split!r}; found {', '.join(filter(None, parts))}"
+            )
+        records = [record for record in records if record.values.get("split") == request.split]
+    modality = _modality_of(request, [record.values[path_column] for record in records if path_column in record.values])
+    listed = list(_rows(request.path, records, path_column, label_column, modality))
+    known = read_names(request.names) if request.names else ()
     classes = known or _names_of(listed)
     numbered = [(item, _number(label, known)) for item, label in listed]
-    return collect(asked, asked.path.stem, modality, numbered, classes, split=asked.split or "")
+    return collect(request, request.path.stem, modality, numbered, classes, split=request.split or "")
 
 
 def _rows(
@@ -358,15 +360,15 @@ def _number(label: str | Nothing, names: Sequence[str]) -> str | int | Nothing:
     return int(label) if len(label) < 19 else label
 
 
-def _modality_of(asked: Asked, names: Sequence[str]) -> Modality:
-    if len(asked.modalities) == 1:
-        return asked.modalities[0]
+def _modality_of(request: Request, names: Sequence[str]) -> Modality:
+    if len(request.modalities) == 1:
+        return request.modalities[0]
     suffixes = sorted({PurePosixPath(name).suffix for name in names})
-    kinds = [kind for kind in asked.modalities if kind in {of_suffix(suffix) for suffix in suffixes}]
+    kinds = [kind for kind in request.modalities if kind in {of_suffix(suffix) for suffix in suffixes}]
     if len(kinds) != 1:
         raise InputError(
-            f"{asked.path}: lists {' and '.join(kinds) or 'files of unknown kind'} ({' '.join(suffixes[:8])}); "
-            f"choose one with --modality {' | '.join(asked.modalities)}"
+            f"{request.path}: lists {' and '.join(kinds) or 'files of unknown kind'} ({' '.join(suffixes[:8])}); "
+            f"choose one with --modality {' | '.join(request.modalities)}"
         )
     return kinds[0]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cmcr.datasets.labelled import Asked, Labelled, collect, found_in, read_names, subfolders
+from cmcr.datasets.labelled import Labelled, Request, collect, found_in, read_names, subfolders
 from cmcr.decode import pickles as unpickle
 from cmcr.errors import InputError, ItemError, MissingExtraError
 from cmcr.files import write_atomic, write_json
@@ -40,11 +40,13 @@ Unpacked = tuple[np.ndarray | None, int | None, str | None]
 """What lies in an archive: (N, 3) positions, a class number, or why there is none."""
 
 
-def read_split_files(asked: Asked) -> Labelled:
+def read_split_files(request: Request) -> Labelled:
     """Read ``modelnet40_normal_resampled``: the class of ``<class>_NNNN`` is all before the last underscore."""
-    folder, split = asked.path, asked.split or "test"
-    classes = read_names(_looked_for(folder, asked.names or folder / f"{asked.layout}_shape_names.txt", "class names"))
-    listing = _looked_for(folder, folder / f"{asked.layout}_{split}.txt", "the shapes of the split")
+    folder, split = request.path, request.split or "test"
+    classes = read_names(
+        _looked_for(folder, request.names or folder / f"{request.layout}_shape_names.txt", "class names")
+    )
+    listing = _looked_for(folder, folder / f"{request.layout}_{split}.txt", "the shapes of the split")
     names = [line.strip() for line in lines_of(read_text(listing)) if line.strip()]
     wanted = {name.rpartition("_")[0] for name in names} & set(subfolders(folder))
     there = {label: {each.name for each in (folder / label).iterdir()} for label in wanted}
@@ -56,7 +58,7 @@ def read_split_files(asked: Asked) -> Labelled:
         )
     part = set(classes) == MODELNET40 and split == "test" and len(names) != TEST_SHAPES
     notes = (f"{listing.name} lists {len(names)} shapes; ModelNet40's test split has {TEST_SHAPES}",) if part else ()
-    return collect(asked, asked.layout, Modality.POINT_CLOUD, listed, classes, split=split, notes=notes)
+    return collect(request, request.layout, Modality.POINT_CLOUD, listed, classes, split=split, notes=notes)
 
 
 def _resampled(folder: Path, name: str, there: dict[str, set[str]]) -> Item:
@@ -72,47 +74,47 @@ def _resampled(folder: Path, name: str, there: dict[str, set[str]]) -> Item:
     return Item(f"{label}/{name}", Modality.POINT_CLOUD, path.as_posix(), path=path, problem=problem)
 
 
-def read_princeton(asked: Asked) -> Labelled:
+def read_princeton(request: Request) -> Labelled:
     """Read ``<class>/{train,test}/*.off``. Its meshes are said to stand z-up, which no source here confirms."""
-    split, classes = asked.split or "test", read_names(asked.names) if asked.names else ()
-    inputs = read_items(str(asked.path), Modality.POINT_CLOUD, [Modality.POINT_CLOUD])
+    split, classes = request.split or "test", read_names(request.names) if request.names else ()
+    inputs = read_items(str(request.path), Modality.POINT_CLOUD, [Modality.POINT_CLOUD])
     parts = [(item, item.id.split("/")) for item in inputs.items]
     meshes = [(item, at) for item, at in parts if item.suffix == ".off" and len(at) == 3]
     listed = [(item, at[0]) for item, at in meshes if at[1] == split]
     if not listed:
         found = sorted({at[1] for _, at in meshes})
         raise InputError(
-            f"{asked.path}: looked for <class>/{split}/*.off; found {found_in(asked.path)}"
+            f"{request.path}: looked for <class>/{split}/*.off; found {found_in(request.path)}"
             + (f" with {', '.join(found)}" if found else "")
         )
     classes = classes or tuple(sorted({at[0] for _, at in meshes}))
     empty = sorted(set(classes) - {label for _, label in listed})
     notes = (f"no {split} folder with meshes in: {', '.join(empty)}",) if empty else ()
     more: dict[str, Any] = {"split": split, "up": "z", "notes": notes}
-    return _expected(collect(asked, _name(asked.path), Modality.POINT_CLOUD, listed, classes, **more))
+    return _expected(collect(request, _name(request.path), Modality.POINT_CLOUD, listed, classes, **more))
 
 
-def read_dat(asked: Asked) -> Labelled:
+def read_dat(request: Request) -> Labelled:
     """Read ULIP's cache, a pickle of [list of (N, 6) float32, list of (1,) int32]; only ``unpickle.load`` reads it.
 
-    Of several sizes the one of ``asked.points`` is taken, else the largest.
+    Of several sizes the one of ``request.points`` is taken, else the largest.
     """
-    path, folder = asked.path, asked.path if asked.path.is_dir() else asked.path.parent
+    path, folder = request.path, request.path if request.path.is_dir() else request.path.parent
     if path.is_dir():
-        split = asked.split or "test"
+        split = request.split or "test"
         named = [(match, each) for each in sorted(path.glob("*.dat")) if (match := _DAT.fullmatch(each.stem))]
         sizes = {int(match[3]): each for match, each in named if match[2].lower() == split}
         if not sizes:
             raise InputError(f"{path}: looked for modelnet40_{split}_{{N}}pts_fps.dat; found {found_in(path)}")
-        path = sizes.get(asked.points) or sizes[max(sizes)]
+        path = sizes.get(request.points) or sizes[max(sizes)]
     else:
-        asked.refuse_split()
+        request.refuse_split()
     match = _DAT.fullmatch(path.stem)
     prefix, split = (match[1].lower(), match[2].lower()) if match else ("modelnet40", "")
-    classes = read_names(_looked_for(folder, asked.names or folder / f"{prefix}_shape_names.txt", "class names"))
-    listed = _unpacked([path], asked.unpack, _in_dat)
+    classes = read_names(_looked_for(folder, request.names or folder / f"{prefix}_shape_names.txt", "class names"))
+    listed = _unpacked([path], request.unpack, _in_dat)
     more: dict[str, Any] = {"split": split, "settings": {"file": path.name}}
-    return _expected(collect(asked, prefix, Modality.POINT_CLOUD, listed, classes, **more))
+    return _expected(collect(request, prefix, Modality.POINT_CLOUD, listed, classes, **more))
 
 
 def _in_dat(path: Path) -> Iterator[Unpacked]:
@@ -130,23 +132,23 @@ def _in_dat(path: Path) -> Iterator[Unpacked]:
     yield from map(_checked, clouds, labels)
 
 
-def read_h5(asked: Asked) -> Labelled:
+def read_h5(request: Request) -> Labelled:
     """Read h5 files with ``data`` (B, N, 3) and ``label`` (B, 1), as PointNet's, beside ``shape_names.txt``.
 
     Of a folder, those that ``{split}_files.txt`` lists, else those with the split in their name.
     """
-    path, split = asked.path, asked.split or "test"
+    path, split = request.path, request.split or "test"
     folder, files = (path, _h5_files(path, split)) if path.is_dir() else (path.parent, [path])
-    names = asked.names or next(iter(sorted(folder.glob("*shape_names.txt"))), folder / "shape_names.txt")
+    names = request.names or next(iter(sorted(folder.glob("*shape_names.txt"))), folder / "shape_names.txt")
     classes = read_names(_looked_for(folder, names, "class names"))
-    listed = _unpacked(files, asked.unpack, _in_h5)
+    listed = _unpacked(files, request.unpack, _in_h5)
     if path.is_file():
-        asked.refuse_split()
+        request.refuse_split()
     more: dict[str, Any] = {
         "split": split if path.is_dir() else "",
         "settings": {"files": [each.name for each in files]},
     }
-    return _expected(collect(asked, _name(folder), Modality.POINT_CLOUD, listed, classes, **more))
+    return _expected(collect(request, _name(folder), Modality.POINT_CLOUD, listed, classes, **more))
 
 
 def _h5_files(folder: Path, split: str) -> list[Path]:

@@ -61,7 +61,7 @@ def load(data: bytes, *, instructions: int | None = None) -> Any:
         raise ItemError(f"damaged pickle: {reason}") from error
 
 
-class _Wanted(Enum):
+class _Allowed(Enum):
     """The functions and classes that a pickle may name. Each is a mere word here."""
 
     RECONSTRUCT = "_reconstruct"
@@ -78,11 +78,11 @@ class _Wanted(Enum):
 
 
 _PLACES = {
-    "numpy.core.multiarray": (_Wanted.RECONSTRUCT, _Wanted.SCALAR),
-    "numpy.core.numeric": (_Wanted.FROM_BUFFER,),
-    "numpy": (_Wanted.NDARRAY, _Wanted.DTYPE),
-    "_codecs": (_Wanted.ENCODE,),
-    "builtins": (_Wanted.SET, _Wanted.FROZENSET, _Wanted.BYTES, _Wanted.BYTEARRAY, _Wanted.COMPLEX),
+    "numpy.core.multiarray": (_Allowed.RECONSTRUCT, _Allowed.SCALAR),
+    "numpy.core.numeric": (_Allowed.FROM_BUFFER,),
+    "numpy": (_Allowed.NDARRAY, _Allowed.DTYPE),
+    "_codecs": (_Allowed.ENCODE,),
+    "builtins": (_Allowed.SET, _Allowed.FROZENSET, _Allowed.BYTES, _Allowed.BYTEARRAY, _Allowed.COMPLEX),
 }
 _SAME = {"__builtin__": "builtins", "numpy._core.multiarray": "numpy.core.multiarray"}
 _SAME |= {"numpy._core.numeric": "numpy.core.numeric"}
@@ -196,7 +196,7 @@ class _Machine:
 
     def reduce(self, _: None) -> None:
         function, arguments = self.take(2)
-        call = _CALLS.get(function) if isinstance(function, _Wanted) else None
+        call = _CALLS.get(function) if isinstance(function, _Allowed) else None
         if call is None or type(arguments) is not tuple:
             raise ItemError(f"pickle that calls {_shown(function)}; {_ONLY}")
         self._stack.append(call(self, *arguments))
@@ -216,7 +216,7 @@ class _Machine:
         self._stack.append(array)
 
     def blank(self, kind: object, *_: object) -> _Blank:
-        if kind is not _Wanted.NDARRAY:
+        if kind is not _Allowed.NDARRAY:
             raise ItemError(f"pickled array of class {_shown(kind)}; {_ONLY}")
         return _Blank()
 
@@ -304,7 +304,7 @@ def _is_length(axis: object) -> bool:
 
 def _measure(thing: Any, depth: int, known: dict[int, int]) -> int:
     """Return how many levels of containers ``thing`` has; refuse what is too deep, endless, or not a value."""
-    if isinstance(thing, _Wanted | _Dtype | _Blank):
+    if isinstance(thing, _Allowed | _Dtype | _Blank):
         raise ItemError(f"pickle that holds {_shown(thing)}; {_ONLY}")
     if isinstance(thing, dict):
         parts: Any = thing.values()
@@ -325,24 +325,24 @@ def _measure(thing: Any, depth: int, known: dict[int, int]) -> int:
 
 def _shown(thing: object) -> str:
     """Return a short printable name of something foreign, without its content: that may print without end."""
-    if isinstance(thing, _Wanted):
+    if isinstance(thing, _Allowed):
         return thing.value
     if isinstance(thing, _Dtype | _Blank):
         return "an array without its content"
     return ascii(thing[:80])[1:-1] if isinstance(thing, str) else f"a {type(thing).__name__}"
 
 
-_CALLS: dict[_Wanted, Callable[..., Any]] = {
-    _Wanted.RECONSTRUCT: _Machine.blank,
-    _Wanted.SCALAR: _Machine.scalar,
-    _Wanted.FROM_BUFFER: _Machine.array,
-    _Wanted.DTYPE: lambda _, code, *more: _Dtype(code),
-    _Wanted.ENCODE: _Machine.encode,
-    _Wanted.SET: _Machine.members,
-    _Wanted.FROZENSET: lambda machine, items: frozenset(machine.members(items)),
-    _Wanted.BYTES: lambda _: b"",
-    _Wanted.BYTEARRAY: _Machine.mutable,
-    _Wanted.COMPLEX: lambda _, real, imaginary: complex(float(real), float(imaginary)),
+_CALLS: dict[_Allowed, Callable[..., Any]] = {
+    _Allowed.RECONSTRUCT: _Machine.blank,
+    _Allowed.SCALAR: _Machine.scalar,
+    _Allowed.FROM_BUFFER: _Machine.array,
+    _Allowed.DTYPE: lambda _, code, *more: _Dtype(code),
+    _Allowed.ENCODE: _Machine.encode,
+    _Allowed.SET: _Machine.members,
+    _Allowed.FROZENSET: lambda machine, items: frozenset(machine.members(items)),
+    _Allowed.BYTES: lambda _: b"",
+    _Allowed.BYTEARRAY: _Machine.mutable,
+    _Allowed.COMPLEX: lambda _, real, imaginary: complex(float(real), float(imaginary)),
 }
 _PUSHES = frozenset(
     """

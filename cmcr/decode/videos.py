@@ -228,10 +228,10 @@ def _shown(frame: Any, aspect: Fraction) -> Image:
     if width != image.width:
         image = image.resize((width, image.height))
     matrix = frame.side_data.get("DISPLAYMATRIX")
-    return image if matrix is None else _turned(image, struct.unpack("=9i", bytes(matrix)[:36]))
+    return image if matrix is None else _rotate(image, struct.unpack("=9i", bytes(matrix)[:36]))
 
 
-def _turned(image: Image, matrix: tuple[int, ...]) -> Image:
+def _rotate(image: Image, matrix: tuple[int, ...]) -> Image:
     """Return an image moved by a display matrix, in which (x, y) goes to (a x + c y, b x + d y)."""
     from PIL.Image import Transpose
 

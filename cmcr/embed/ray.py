@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cmcr.embed.part import Part
-from cmcr.embed.run import SHARD_SIZE, EmbedReport, join, left
+from cmcr.embed.run import SHARD_SIZE, EmbedReport, join, shards_to_do
 from cmcr.embed.shard import Embedder, Pending
 from cmcr.embed.staging import STAGED, Stage, unfinished
 from cmcr.encoders.base import Encoder
@@ -70,7 +70,7 @@ def embed_on_ray(
                     writer.forget_skipped()
         stage, pending = join(embedder, inputs.items, report, shard_size=shard_size, dtype=dtype)
         if stage is not None:
-            todo = left(stage, Part(), report)
+            todo = shards_to_do(stage, Part(), report)
             report.missing = stage.commit()
             for rows, skips, noted in _made(ray, load, stage, pending, todo, batch_size, actors):
                 report.embedded += rows

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cmcr.embed.part import Part
-from cmcr.embed.shard import Embedded, Embedder, Pending
+from cmcr.embed.shard import EmbeddedShard, Embedder, Pending
 from cmcr.embed.staging import Stage, agree, unfinished
 from cmcr.encoders.base import Encoder
 from cmcr.errors import InputError
@@ -68,12 +68,12 @@ class EmbedReport:
             remarks=inputs.remarks,
         )
 
-    def found(self, pending: Pending) -> None:
+    def count(self, pending: Pending) -> None:
         """Count what needs no work."""
         self.already += pending.already
         self.skipped += pending.skipped
 
-    def add(self, embedded: Embedded) -> None:
+    def add(self, embedded: EmbeddedShard) -> None:
         """Count a shard."""
         self.embedded += len(embedded.rows)
         self.skipped += embedded.skips
@@ -163,7 +163,7 @@ def join(
         ArtifactError: as ``agree``.
     """
     plan, pending = agree(embedder, items, shard_size=shard_size, dtype=dtype)
-    report.found(pending)
+    report.count(pending)
     if plan is None:
         return None, pending
     memory = Memory.open(embedder.path)
@@ -173,7 +173,7 @@ def join(
     return Stage(embedder.path, plan), pending
 
 
-def left(stage: Stage, part: Part, report: EmbedReport) -> list[int]:
+def shards_to_do(stage: Stage, part: Part, report: EmbedReport) -> list[int]:
     """Return which shards of a part have still to be made; count those that are staged already."""
     numbers = []
     for number in range(part.rank, stage.plan.count, part.size):
@@ -208,7 +208,7 @@ class _Run:
             if retry_skipped:
                 writer.forget_skipped()
             pending = embedder.pending(self.items, writer.memory)
-            self.report.found(pending)
+            self.report.count(pending)
             for start in range(0, len(pending.items), self.shard_size):
                 embedded = self.shard(pending, slice(start, start + self.shard_size), self.report.items)
                 writer.append_packed(embedder.modality, embedded.packed(writer.memory.dtype))
@@ -221,7 +221,7 @@ class _Run:
         stage, pending = join(self.embedder, self.items, report, shard_size=self.shard_size, dtype=self.dtype)
         if stage is None:
             return
-        plan, todo = stage.plan, left(stage, part, report)
+        plan, todo = stage.plan, shards_to_do(stage, part, report)
         total = report.already + len(report.skipped) + sum(len(pending.items[plan.part(number)]) for number in todo)
         for number in todo:
             embedded = self.shard(pending, plan.part(number), total)
@@ -230,7 +230,7 @@ class _Run:
             stage.commit()
         report.missing = stage.commit()
 
-    def shard(self, pending: Pending, part: slice, total: int) -> Embedded:
+    def shard(self, pending: Pending, part: slice, total: int) -> EmbeddedShard:
         before = self.report.already + self.report.embedded + len(self.report.skipped)
         skipped = len(self.report.skipped)
 

@@ -50,7 +50,7 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class EmbeddedShard:
     """What came of a shard's items: (N, D) vectors with their rows, and the skips; each item is in one of the two."""
 
     vectors: np.ndarray
@@ -151,7 +151,7 @@ class Embedder:
         items: Sequence[Item],
         changed: Mapping[str, str] = MappingProxyType({}),
         told: Callable[[int, int], None] | None = None,
-    ) -> Embedded:
+    ) -> EmbeddedShard:
         """Embed ``items``.
 
         Args:
@@ -176,7 +176,7 @@ class Embedder:
                     skips.append(Skip(each.item.id, self.modality, source, each.hash, each.reason))
             if told is not None:
                 told(len(rows), len(skips))
-        return Embedded(np.concatenate(vectors), rows, skips)
+        return EmbeddedShard(np.concatenate(vectors), rows, skips)
 
     def source(self, item: Item) -> str:
         """Return where an item came from, relative to the memory: so a project folder can be moved as a whole."""

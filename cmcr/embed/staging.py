@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cmcr.embed.shard import Embedded, Embedder, Pending
+from cmcr.embed.shard import EmbeddedShard, Embedder, Pending
 from cmcr.errors import ArtifactError
 from cmcr.files import atomic, write_json
 from cmcr.items import Item
@@ -188,7 +188,7 @@ class Stage:
         manifest = Manifest.read(self.path)  # before the plan: what grows after the plan's end must not be counted
         return self.plan.committed(manifest) if Plan.read(self.path) == self.plan else self.plan.count
 
-    def put(self, number: int, embedded: Embedded) -> None:
+    def put(self, number: int, embedded: EmbeddedShard) -> None:
         """Stage a shard, whole or not at all."""
         final = self._file(number)
         private = final.with_name(uuid.uuid4().hex)  # two processes may have been given the same part

@@ -47,7 +47,7 @@ class Offer:
         except PackageNotFoundError:
             return None
 
-    def found(self) -> Path | None:
+    def weights_path(self) -> Path | None:
         """Return its weights file where it lies in the weights folder."""
         from cmcr.encoders.weights import weights_folder
 

@@ -27,7 +27,7 @@ _CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "attn
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class Architecture:
     """The architecture that a LAION checkpoint holds, read from its names and shapes.
 
     Attributes:
@@ -45,7 +45,7 @@ class Layout:
     text: dict[str, Any]
 
 
-def read_layout(state: Mapping[str, Tensor], source: str) -> Layout:
+def read_layout(state: Mapping[str, Tensor], source: str) -> Architecture:
     """Return the architecture of a LAION checkpoint.
 
     Raises:
@@ -60,7 +60,7 @@ def read_layout(state: Mapping[str, Tensor], source: str) -> Layout:
             cure = "it looks like a Hugging Face model: use hf_clap:FOLDER, the folder that holds its config.json"
         raise ArtifactError(f"{source}: has no {missing[0]}; {cure}")
     width = state[words].shape[1]
-    return Layout(
+    return Architecture(
         width=state[patches].shape[0],
         depths=tuple(_count(state, f"audio_branch.layers.{stage}.blocks.") for stage in range(4)),
         fusion=any(key.startswith("audio_branch.patch_embed.fusion_model.") for key in state),

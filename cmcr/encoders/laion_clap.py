@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from cmcr.devices import Precision
 from cmcr.encoders import clap_audio, clap_text
 from cmcr.encoders.clap_base import PREPROCESSING as SHARED
-from cmcr.encoders.clap_base import ClapEncoder, Layout, constants, read_layout
+from cmcr.encoders.clap_base import Architecture, ClapEncoder, constants, read_layout
 from cmcr.encoders.weights import fill, find_weights, fingerprint, read_state
 from cmcr.errors import ArtifactError, InputError, MissingExtraError, nearest
 from cmcr.modality import Modality
@@ -138,7 +138,7 @@ def _projection(width: int, dim: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, dim), nn.ReLU(), nn.Linear(dim, dim))
 
 
-def _check(state: Mapping[str, Tensor], layout: Layout, kind: str, source: str) -> None:
+def _check(state: Mapping[str, Tensor], layout: Architecture, kind: str, source: str) -> None:
     """Refuse a checkpoint of another model, and one that holds more than a CLAP model."""
     size = next((name for name, width in WIDTHS.items() if width == layout.width), None)
     seen = f"{size or f'an HTSAT of width {layout.width}'}{'-fusion' if layout.fusion else ''}"

@@ -7,7 +7,7 @@ from cmcr.lazy import lazily
 if TYPE_CHECKING:
     from cmcr.items.cells import Nothing, text_of
     from cmcr.items.ids import ById, join_ids, joining_form, readable, same_id, what_differs
-    from cmcr.items.item import SAME_ID, Inputs, Item, Up, text_item, turned, unique_items
+    from cmcr.items.item import SAME_ID, Inputs, Item, Up, state_up, text_item, unique_items
     from cmcr.items.read import item_from_query, read_items
     from cmcr.items.roots import read_inputs
     from cmcr.items.tables import TABLES, Record, decode, is_file, lines_of, read_rows, read_table, read_text
@@ -34,9 +34,9 @@ __all__ = [
     "read_text",
     "readable",
     "same_id",
+    "state_up",
     "text_item",
     "text_of",
-    "turned",
     "unique_items",
     "what_differs",
 ]
@@ -46,7 +46,7 @@ __getattr__ = lazily(
     {
         "cells": ("Nothing", "text_of"),
         "ids": ("ById", "join_ids", "joining_form", "readable", "same_id", "what_differs"),
-        "item": ("Inputs", "Item", "SAME_ID", "Up", "text_item", "turned", "unique_items"),
+        "item": ("Inputs", "Item", "SAME_ID", "Up", "text_item", "state_up", "unique_items"),
         "read": ("item_from_query", "read_items"),
         "roots": ("read_inputs",),
         "tables": ("Record", "TABLES", "decode", "is_file", "lines_of", "read_rows", "read_table", "read_text"),

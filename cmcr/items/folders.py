@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 @dataclass(slots=True)
-class Found:
+class FolderListing:
     """What was found, hidden files and folders left out.
 
     Attributes:
@@ -49,7 +49,7 @@ class Found:
         )
 
 
-def walk(folder: Path) -> Found:
+def walk(folder: Path) -> FolderListing:
     """Find everything below ``folder``.
 
     Folders that really lie there come first, then linked ones, those nearer to ``folder`` before those further down. A
@@ -60,7 +60,7 @@ def walk(folder: Path) -> Found:
         OSError: ``folder`` itself cannot be listed.
     """
     os.scandir(folder).close()
-    found = Found()
+    found = FolderListing()
     entered = {_identity(parent) for parent in Path(os.path.realpath(folder)).parents}
     links = deque([folder])
     while links:
@@ -73,10 +73,10 @@ def walk(folder: Path) -> Found:
     return found
 
 
-def match(pattern: str) -> Found:
+def match(pattern: str) -> FolderListing:
     """Find the files that a pattern matches; ``**`` stands for any number of folders, walked as ``walk`` does."""
     parts, fixed = Path(pattern).parts, fixed_part(pattern)
-    found, folders = Found(), [fixed]
+    found, folders = FolderListing(), [fixed]
     *between, last = parts[len(fixed.parts) :]
     for part in between:
         folders = list(dict.fromkeys(each for folder in folders for each in _folders(folder, part, found)))
@@ -92,7 +92,7 @@ def fixed_part(pattern: str) -> Path:
     return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts[:-1]))
 
 
-def _enter(top: Path, found: Found, entered: set[tuple[int, int]]) -> list[Path]:
+def _enter(top: Path, found: FolderListing, entered: set[tuple[int, int]]) -> list[Path]:
     """Find what really lies below ``top``; return the linked folders."""
     links: list[Path] = []
     waiting = [top]
@@ -114,7 +114,7 @@ def _enter(top: Path, found: Found, entered: set[tuple[int, int]]) -> list[Path]
     return links
 
 
-def _sort(entry: os.DirEntry[str], found: Found, folders: list[Path], links: list[Path]) -> None:
+def _sort(entry: os.DirEntry[str], found: FolderListing, folders: list[Path], links: list[Path]) -> None:
     path = Path(entry.path)
     if entry.is_dir(follow_symlinks=False):
         folders.append(path)
@@ -130,7 +130,7 @@ def _sort(entry: os.DirEntry[str], found: Found, folders: list[Path], links: lis
         (found.special if os.path.exists(path) else found.broken).append(path)  # noqa: PTH110
 
 
-def _folders(folder: Path, part: str, found: Found) -> Iterable[Path]:
+def _folders(folder: Path, part: str, found: FolderListing) -> Iterable[Path]:
     """Return the folders that a part of a pattern stands for; note what the walk of a ``**`` tells."""
     if part != "**":
         return (path for path in _children(folder, part) if path.is_dir())

@@ -104,7 +104,7 @@ class Inputs:
     remarks: tuple[str, ...] = ()
 
 
-def turned(inputs: Inputs, up: Up) -> Inputs:
+def state_up(inputs: Inputs, up: Up) -> Inputs:
     """Return point clouds with a statement of which axis points up in their files.
 
     Raises:

@@ -12,7 +12,7 @@ from cmcr.errors import InputError
 from cmcr.items import folders
 from cmcr.items.cells import Nothing, text_of
 from cmcr.items.ids import readable
-from cmcr.items.item import Inputs, Item, Up, text_item, turned, unique_items
+from cmcr.items.item import Inputs, Item, Up, state_up, text_item, unique_items
 from cmcr.items.tables import TABLES, Record, decode, lines_of, read_table, read_text
 from cmcr.items.tars import Member, by_suffix_within_keys, index_tar, item_fields
 from cmcr.modality import Modality, of_suffix
@@ -56,7 +56,7 @@ def read_items(source: str, modality: Modality | None, allowed: Sequence[Modalit
             items that are no point clouds.
     """
     inputs = _list_items(source, modality, allowed)
-    return inputs if up is None else turned(inputs, up)
+    return inputs if up is None else state_up(inputs, up)
 
 
 def _list_items(source: str, modality: Modality | None, allowed: Sequence[Modality]) -> Inputs:
@@ -81,7 +81,7 @@ def _list_items(source: str, modality: Modality | None, allowed: Sequence[Modali
     if suffix == ".txt" and textual:
         return _text_lines(read_text(path), source)
     packed = suffix == ".tar" or PurePosixPath(path.stem).suffix == ".tar" or suffix == ".tgz"
-    files = _tar_files([path]) if packed else _plain_files(folders.Found([path]), path.parent)
+    files = _tar_files([path]) if packed else _plain_files(folders.FolderListing([path]), path.parent)
     return _choose(source, files, modality, allowed)
 
 
@@ -118,7 +118,7 @@ def _of_file(suffix: str, allowed: Sequence[Modality]) -> Modality | None:
     return first if first in allowed or not others else others[0]
 
 
-def _glob_files(pattern: str, found: folders.Found) -> list[_File]:
+def _glob_files(pattern: str, found: folders.FolderListing) -> list[_File]:
     paths = sorted(found.files)
     if not paths:
         raise InputError(f"{pattern}: no such file or folder, nor a pattern that a file matches; check the path")
@@ -127,7 +127,7 @@ def _glob_files(pattern: str, found: folders.Found) -> list[_File]:
     return _plain_files(found, folders.fixed_part(pattern))
 
 
-def _plain_files(found: folders.Found, folder: Path) -> list[_File]:
+def _plain_files(found: folders.FolderListing, folder: Path) -> list[_File]:
     files = []
     for path in found.files:
         name = path.relative_to(folder).as_posix()

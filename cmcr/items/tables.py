@@ -210,7 +210,7 @@ def _refuse_other_delimiter(header: list[str], path: Path, line: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """A row of a CSV file: its line (the last of several), its cells, and why they cannot be told apart."""
 
     line: int
@@ -218,7 +218,7 @@ class Row:
     problem: str | None = None
 
 
-def read_rows(text: str, name: str, delimiter: str = ",") -> list[Row]:
+def read_rows(text: str, name: str, delimiter: str = ",") -> list[TableRow]:
     """Return the rows of a CSV file, a header too; blank lines are passed over.
 
     A row of one line whose quotes are wrong is a problem. A quoted cell that goes on to another line and does not end
@@ -242,7 +242,7 @@ def read_rows(text: str, name: str, delimiter: str = ",") -> list[Row]:
             csv.field_size_limit(before)
 
 
-def _rows(text: str, name: str, delimiter: str) -> Iterator[Row]:
+def _rows(text: str, name: str, delimiter: str) -> Iterator[TableRow]:
     lines = io.StringIO(text, newline="").readlines()
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
@@ -259,7 +259,7 @@ def _rows(text: str, name: str, delimiter: str) -> Iterator[Row]:
                 ) from None
             cells, problem = _mended(lines[start - 1], delimiter)
         if cells or problem:
-            yield Row(reader.line_num, cells, problem)
+            yield TableRow(reader.line_num, cells, problem)
 
 
 def _mended(line: str, delimiter: str) -> tuple[list[str], str | None]:

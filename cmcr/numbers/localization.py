@@ -90,9 +90,9 @@ def mean_map(boxes: npt.ArrayLike, scores: npt.ArrayLike) -> Floats:
 
 
 def upper_half(values: Floats) -> Mask:
-    """Return which pixels lie above the median: at most half of them, fewer where many are alike; NaN counts lowest.
+    """Return which pixels of an (H, W) map lie above the median: at most half, fewer where many are alike.
 
-    Stretching a map to 0..1 first, as the field does, changes nothing here.
+    NaN counts lowest. Stretching a map to 0..1 first, as the field does, changes nothing here.
     """
     known = np.where(np.isnan(values), -np.inf, values)
     return np.asarray(known > np.sort(known, axis=None)[known.size // 2], np.bool_)
@@ -121,7 +121,7 @@ def success_area(values: npt.ArrayLike) -> float:
     return float(((curve[1:] + curve[:-1]) / 2).mean())
 
 
-def found(values: npt.ArrayLike) -> float:
+def localized(values: npt.ArrayLike) -> float:
     """Return cIoU@0.5: the share of (N,) cIoU that reach 0.5."""
     return float(np.mean(np.asarray(values) >= HALF))
 

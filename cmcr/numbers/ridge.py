@@ -34,7 +34,14 @@ def fit_ridge(x: Tensor, y: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
 
 
 def pick_ridge(x: Tensor, y: Tensor, held_x: Tensor, held_y: Tensor) -> float:
-    """Return the ridge of ``RIDGES`` with the least squared error on held-out rows."""
+    """Return the ridge of ``RIDGES`` with the least squared error on held-out rows.
+
+    Args:
+        x: (N, D_in) rows it is fitted on, and ``y`` their (N, D_out) targets.
+        y: See ``x``.
+        held_x: (M, D_in) held-out rows, and ``held_y`` their (M, D_out) targets.
+        held_y: See ``held_x``.
+    """
 
     def error(ridge: float) -> float:
         weight, bias = fit_ridge(x, y, ridge)

@@ -8,12 +8,15 @@ from cmcr.space.projector import Projector, ProjectorConfig, Route
 
 
 def identity(dim: int, centers: dict[str, Tensor]) -> Projector:
-    """Return the projector of the base space: nothing but (when ``centers`` are given) the centring per modality."""
+    """Return the projector of the base space, (N, D) to (N, D): nothing but the centring by modality.
+
+    ``centers`` are the (D,) means that are subtracted, by modality; of a modality without one nothing is.
+    """
     return _centered(ProjectorConfig("identity", dim, dim, centered=tuple(centers)), centers)
 
 
 def linear_bridge(weight: Tensor, bias: Tensor, centers: dict[str, Tensor]) -> Projector:
-    """Return the projector x -> x W^T + b."""
+    """Return the projector x -> x W^T + b; the weight is (D_out, D_in), the bias (D_out,), each center (D_in,)."""
     config = ProjectorConfig("linear", weight.shape[1], weight.shape[0], centered=tuple(centers))
     projector = _centered(config, centers)
     projector.body.load_state_dict({"weight": weight, "bias": bias})

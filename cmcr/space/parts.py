@@ -20,7 +20,7 @@ class SpaceEncoder:
     The fingerprint is empty where it is not known (imported heads): then the name alone decides.
 
     >>> from cmcr import Modality
-    >>> SpaceEncoder("tiny-clip", "9f2c", 64, (Modality.IMAGE, Modality.TEXT)).is_made_by("tiny-clip", "9f2c")
+    >>> SpaceEncoder("tiny-clip", "9f2c", 64, (Modality.IMAGE, Modality.TEXT)).matches("tiny-clip", "9f2c")
     True
     """
 
@@ -29,7 +29,7 @@ class SpaceEncoder:
     dim: int
     modalities: tuple[Modality, ...]
 
-    def is_made_by(self, name: str, fingerprint: str) -> bool:
+    def matches(self, name: str, fingerprint: str) -> bool:
         """Tell whether vectors of that encoder are this one's."""
         return name == self.name and self.fingerprint in ("", fingerprint)
 

@@ -159,19 +159,19 @@ def with_centers(projector: Projector, centers: dict[str, Tensor]) -> Projector:
 
 
 @torch.no_grad()
-def turned(projector: Projector, matrix: Tensor) -> Projector:
+def rotate_output(projector: Projector, matrix: Tensor) -> Projector:
     """Return a projector whose vectors are this one's times (D_out, D_out) ``matrix``, normalised after it.
 
     The product is part of its last layer, so it costs nothing; the vectors of a body that ends otherwise (half-mlp's
     are all >= 0) stay as they are.
     """
-    turned = copy.deepcopy(projector)
-    body = turned.body
+    rotated = copy.deepcopy(projector)
+    body = rotated.body
     layers: list[nn.Module] = list(body) if isinstance(body, nn.Sequential) else [body]
     norm = layers.pop() if isinstance(layers[-1], nn.BatchNorm1d) else None
     last = layers[-1]
     if not isinstance(last, nn.Linear):
-        return turned
+        return rotated
     if isinstance(norm, nn.BatchNorm1d):
         mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
         scale = norm.weight / (variance + norm.eps).sqrt()
@@ -181,7 +181,7 @@ def turned(projector: Projector, matrix: Tensor) -> Projector:
         variance.fill_(1 - norm.eps)  # so that it changes nothing
     last.weight.copy_(matrix.T @ last.weight)
     last.bias.copy_(last.bias @ matrix)
-    return turned
+    return rotated
 
 
 class OfModality(nn.Module):

@@ -193,7 +193,7 @@ class ConnectedSpace:
         theirs = memory.encoder
         if encoder not in (None, theirs.name):
             raise InputError(f"{memory.path} holds vectors of {theirs.name!r}, not of {encoder!r}")
-        if not any(own.is_made_by(theirs.name, theirs.fingerprint) for own in self.encoders.values()):
+        if not any(own.matches(theirs.name, theirs.fingerprint) for own in self.encoders.values()):
             known = ", ".join(f"{e.name} ({e.fingerprint[:12] or 'any'})" for e in self.encoders.values())
             raise ArtifactError(
                 f"{memory.path} was made by {theirs.name} ({theirs.fingerprint[:12]}), this space connects {known}; "

@@ -14,7 +14,7 @@ from cmcr.connect.methods.distill import DistillSettings
 if TYPE_CHECKING:
     from cmcr.connect.config import ConnectConfig
     from cmcr.connect.fitted import Fitted
-    from cmcr.connect.validation import Bench
+    from cmcr.connect.validation import Validation
     from cmcr.hooks import Log, Progress
     from cmcr.memory.overlap import Side
 
@@ -43,24 +43,26 @@ class Auto(Method):
             return config, ()
         return config.replace(method="route"), (f"auto: route, for {why} (the choice wants {FEW} of each)",)
 
-    def fit(self, bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+    def fit(self, validation: Validation, folder: Path, progress: Progress, log: Log) -> Fitted:
         """Fit by each method and return the one whose space agrees best."""
         fitted: dict[str, Fitted] = {}
         for method in self.tries:
             own = folder / method
             own.mkdir(exist_ok=True)
-            fitted[method] = load_method(method).fit(bench.of(bench.config.replace(method=method)), own, progress, log)
-        if bench.agreement is None:
-            why = f"auto: distill, for {bench.unmeasured or 'nothing is recalled'}; nothing to compare"
+            fitted[method] = load_method(method).fit(
+                validation.of(validation.config.replace(method=method)), own, progress, log
+            )
+        if validation.agreement is None:
+            why = f"auto: distill, for {validation.unmeasured or 'nothing is recalled'}; nothing to compare"
             return replace(fitted["distill"], notes=(why, *fitted["distill"].notes))
         found = {method: each.metrics["agreement"] for method, each in fitted.items()}
         highest = max(found.values())
         # Rows that lie by the same overlap row stand or fall together.
-        error = math.sqrt(highest * (1 - highest) / min(bench.agreement.rows, len(bench.rows.overlap_a)))
+        error = math.sqrt(highest * (1 - highest) / min(validation.agreement.rows, len(validation.rows.overlap_a)))
         best = next(method for method in PREFERRED if found[method] >= highest - error)
         others = ", ".join(f"{method} {found[method]:.3f}" for method in found if method != best)
         why = (
             f"auto: {best}, for its agreement of {found[best]:.3f} ({others}; standard error {error:.3f}, chance "
-            f"{bench.agreement.chance:.3f}, {bench.agreement.rows} rows)"
+            f"{validation.agreement.chance:.3f}, {validation.agreement.rows} rows)"
         )
         return replace(fitted[best], notes=(why, *fitted[best].notes))

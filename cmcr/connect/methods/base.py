@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cmcr.connect.config import ConnectConfig
     from cmcr.connect.fitted import Fitted
     from cmcr.connect.pairs import Pairs
-    from cmcr.connect.validation import Bench, Figures
+    from cmcr.connect.validation import Figures, Validation
     from cmcr.hooks import Log, Progress
     from cmcr.memory.overlap import Side
     from cmcr.ranks import Ranks
@@ -101,15 +101,15 @@ class Method:
         """
         return config, ()
 
-    def recalls(self, bench: Bench) -> bool:
+    def recalls(self, validation: Validation) -> bool:
         """Tell whether what the memories recall is needed for all overlap rows, and not only for measured ones."""
         return self.trains
 
-    def fit(self, bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+    def fit(self, validation: Validation, folder: Path, progress: Progress, log: Log) -> Fitted:
         """Fit maps to the training rows of a connection; ``fitted.measured`` measures them.
 
         Args:
-            bench: The pairs, the memories and the recipe.
+            validation: The pairs, the memories and the recipe.
             folder: For what a stopped run goes on from.
             progress: Called as work proceeds.
             log: Called with each record.
@@ -122,12 +122,12 @@ class Trained(Method):
 
     trains = True
 
-    def objective(self, bench: Bench, folder: Path, progress: Progress) -> Objective:
+    def objective(self, validation: Validation, folder: Path, progress: Progress) -> Objective:
         """Return what is trained by; what takes long to make is kept in ``folder``."""
         raise NotImplementedError
 
-    def fit(self, bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+    def fit(self, validation: Validation, folder: Path, progress: Progress, log: Log) -> Fitted:
         """Train by the objective, and measure what it made of the maps."""
         from cmcr.connect.fitted import train
 
-        return train(self, bench, folder, progress, log)
+        return train(self, validation, folder, progress, log)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from cmcr.connect.config import ConnectConfig
     from cmcr.connect.methods.base import Maps
-    from cmcr.connect.pairs import Pairs, Rows
+    from cmcr.connect.pairs import PairBatch, Pairs
     from cmcr.connect.train import Validate
-    from cmcr.connect.validation import Bench
+    from cmcr.connect.validation import Validation
     from cmcr.hooks import Progress
     from cmcr.ranks import Ranks
     from cmcr.space import Projector
@@ -49,11 +49,11 @@ class CMcrObjective(Objective):
 
         return new_projectors(self.config, self.pairs.overlap_a.shape[1], self.pairs.overlap_b.shape[1])
 
-    def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Rows:
+    def batch(self, rows: np.ndarray, generator: np.random.Generator) -> PairBatch:
         """Return the rows of the four arrays."""
         return self.pairs.take(rows, self.device)
 
-    def loss(self, maps: Maps, batch: Rows, noise: torch.Generator, ranks: Ranks) -> Tensor:
+    def loss(self, maps: Maps, batch: PairBatch, noise: torch.Generator, ranks: Ranks) -> Tensor:
         """Return ``batch_loss``."""
         return batch_loss(maps, batch, self.config, noise, ranks)
 
@@ -64,9 +64,9 @@ class CMcr(Trained):
     Settings = CMcrSettings
     along = CMcrObjective
 
-    def objective(self, bench: Bench, folder: Path, progress: Progress) -> Objective:
+    def objective(self, validation: Validation, folder: Path, progress: Progress) -> Objective:
         """Return C-MCR's objective for the pairs of a connection."""
-        return CMcrObjective(bench.pairs, bench.config, bench.device)
+        return CMcrObjective(validation.pairs, validation.config, validation.device)
 
 
 def fit(
@@ -82,7 +82,7 @@ def fit(
 
 def batch_loss(
     projectors: tuple[Projector, Projector],
-    rows: Rows,
+    rows: PairBatch,
     config: ConnectConfig,
     noise: torch.Generator,
     ranks: Ranks | None = None,

@@ -13,7 +13,7 @@ from cmcr.settings import setting
 
 if TYPE_CHECKING:
     from cmcr.connect.config import ConnectConfig
-    from cmcr.connect.validation import Bench
+    from cmcr.connect.validation import Validation
     from cmcr.hooks import Progress
     from cmcr.memory.overlap import Side
 
@@ -45,16 +45,27 @@ class Distill(Trained):
             raise InputError("method 'distill' learns from both memories, but pairing is 'none'; choose --pairing full")
         return config, ()
 
-    def recalls(self, bench: Bench) -> bool:
+    def recalls(self, validation: Validation) -> bool:
         """Tell whether recalled pairs have a weight."""
         from cmcr.connect.nearness import trust
 
-        return trust(bench.pairs, bench.train, (bench.sides[0], bench.sides[1]), bench.centers, bench.device)[1] > 0
+        return (
+            trust(
+                validation.pairs,
+                validation.train,
+                (validation.sides[0], validation.sides[1]),
+                validation.centers,
+                validation.device,
+            )[1]
+            > 0
+        )
 
-    def objective(self, bench: Bench, folder: Path, progress: Progress) -> Objective:
+    def objective(self, validation: Validation, folder: Path, progress: Progress) -> Objective:
         """Return the teacher of two memories, routed through the overlap."""
         from cmcr.connect.methods.teacher import Teacher
 
-        sides = bench.sides[0], bench.sides[1]
-        pairs, config = bench.pairs, bench.config
-        return Teacher(pairs, bench.train, sides, bench.centers, config, folder / "pairs", bench.device, progress)
+        sides = validation.sides[0], validation.sides[1]
+        pairs, config = validation.pairs, validation.config
+        return Teacher(
+            pairs, validation.train, sides, validation.centers, config, folder / "pairs", validation.device, progress
+        )

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from cmcr.connect.config import ConnectConfig
     from cmcr.connect.fitted import Fitted
-    from cmcr.connect.pairs import Rows
-    from cmcr.connect.validation import Bench
+    from cmcr.connect.pairs import PairBatch
+    from cmcr.connect.validation import Validation
     from cmcr.hooks import Log, Progress
     from cmcr.memory.overlap import Side
 
@@ -53,25 +53,25 @@ class Linear(base.Method):
             raise InputError("--on pseudo needs what the memories recall, but pairing is 'none'; choose --pairing full")
         return config, ()
 
-    def recalls(self, bench: Bench) -> bool:
+    def recalls(self, validation: Validation) -> bool:
         """Tell whether it is fitted on what is recalled."""
-        return bool(bench.config.on == "pseudo")
+        return bool(validation.config.on == "pseudo")
 
-    def fit(self, bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+    def fit(self, validation: Validation, folder: Path, progress: Progress, log: Log) -> Fitted:
         """Return the identity and the regression."""
         from cmcr.connect.fitted import measured
         from cmcr.numbers import ridge as ridges
         from cmcr.space import bridges
 
-        config = bench.config
-        centers = bench.centers if config.center else [{}, {}]
-        x, y = _fit_rows(bench, bench.pairs.take(bench.train), centers, config.on)
-        ridge = config.ridge or (bench.known and bench.known.ridge)
+        config = validation.config
+        centers = validation.centers if config.center else [{}, {}]
+        x, y = _fit_rows(validation, validation.pairs.take(validation.train), centers, config.on)
+        ridge = config.ridge or (validation.known and validation.known.ridge)
         if not ridge:
-            held = _fit_rows(bench, bench.pairs.take(bench.held), centers, config.on)
+            held = _fit_rows(validation, validation.pairs.take(validation.held), centers, config.on)
             ridge = ridges.pick_ridge(x, y, *held)
         bridge = bridges.linear_bridge(*ridges.fit_ridge(x, y, ridge), centers[1])
-        return measured(bench, (bridges.identity(y.shape[1], centers[0]), bridge), {"ridge": ridge}, log)
+        return measured(validation, (bridges.identity(y.shape[1], centers[0]), bridge), {"ridge": ridge}, log)
 
 
 class Route(base.Method):
@@ -79,24 +79,26 @@ class Route(base.Method):
 
     Settings = RouteSettings
 
-    def fit(self, bench: Bench, folder: Path, progress: Progress, log: Log) -> Fitted:
+    def fit(self, validation: Validation, folder: Path, progress: Progress, log: Log) -> Fitted:
         """Return the identity and the route."""
         from cmcr.connect.fitted import measured
         from cmcr.space import bridges
 
-        config = bench.config
-        centers = bench.centers if config.center else [{}, {}]
-        keys, values = _fit_rows(bench, bench.pairs.take(bench.train), centers, "overlap")
+        config = validation.config
+        centers = validation.centers if config.center else [{}, {}]
+        keys, values = _fit_rows(validation, validation.pairs.take(validation.train), centers, "overlap")
         bridge = bridges.route_bridge(keys, values, config.route_tau, config.route_top_k, centers[1])
-        return measured(bench, (bridges.identity(values.shape[1], centers[0]), bridge), {}, log)
+        return measured(validation, (bridges.identity(values.shape[1], centers[0]), bridge), {}, log)
 
 
-def _fit_rows(bench: Bench, rows: Rows, centers: list[dict[str, Tensor]], part: str) -> tuple[Tensor, Tensor]:
+def _fit_rows(
+    validation: Validation, rows: PairBatch, centers: list[dict[str, Tensor]], part: str
+) -> tuple[Tensor, Tensor]:
     """Return what the bridge maps from (second space) and to (first space), centred as its input will be."""
     from torch.nn.functional import normalize
 
     found = {"overlap": (rows.overlap_b, rows.overlap_a), "pseudo": (rows.pseudo_b, rows.pseudo_a)}[part]
-    names = [side.overlap if part == "overlap" else side.outer for side in (bench.sides[1], bench.sides[0])]
+    names = [side.overlap if part == "overlap" else side.outer for side in (validation.sides[1], validation.sides[0])]
     result = []
     for x, name, center in zip(found, names, (centers[1], centers[0]), strict=True):
         assert x is not None and name is not None  # noqa: S101  (refused before)

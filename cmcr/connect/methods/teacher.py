@@ -35,7 +35,7 @@ from cmcr.connect.nearness import (
     spread,
     trust,
 )
-from cmcr.connect.pairs import Pairs, Rows, reuse_or_write
+from cmcr.connect.pairs import PairBatch, Pairs, reuse_or_write
 from cmcr.connect.train import new_projectors
 from cmcr.connect.validation import Figures
 from cmcr.devices import matrix_products
@@ -45,13 +45,13 @@ from cmcr.numbers import info_nce, soft_info_nce
 from cmcr.numbers.recall import complete
 from cmcr.numbers.rows import read_rows
 from cmcr.ranks import ALONE, Ranks
-from cmcr.space import turned, with_centers
+from cmcr.space import rotate_output, with_centers
 
 if TYPE_CHECKING:
     from cmcr.connect.methods.base import Maps
 
 
-class Drawn(NamedTuple):
+class RoutedRows(NamedTuple):
     """Rows of one memory: (n, D) centred unit vectors and their (n, D_a + D_b) routed coordinates, unit as well."""
 
     vectors: Tensor
@@ -62,8 +62,8 @@ class Drawn(NamedTuple):
 class Batch:
     """What a step sees: pairs as C-MCR's, and rows drawn from each memory independently."""
 
-    rows: Rows
-    drawn: tuple[Drawn, Drawn]
+    rows: PairBatch
+    drawn: tuple[RoutedRows, RoutedRows]
 
 
 class Teacher(Objective):
@@ -128,7 +128,7 @@ class Teacher(Objective):
         return with_centers(new[0], self.centers[0]), with_centers(new[1], self.centers[1])
 
     def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
-        """Return some of the overlap's rows, and of each memory's rows (all, if it has fewer), for a batch of ``rows``.
+        """Return (n, D) of the overlap's rows and (m, D) of each memory's (all, if it has fewer), for (B,) ``rows``.
 
         From a quarter as many of the overlap and as many of each memory, where pairs do not count, to three quarters
         and a quarter, where only they do.
@@ -141,7 +141,9 @@ class Teacher(Objective):
             count = side.memory.rows(_outer(side))
             chosen = np.sort(generator.choice(count, size=min(count, wanted), replace=False))
             coordinates = torch.from_numpy(read_rows(self._coordinates[number], chosen)).to(self.device)
-            drawn.append(Drawn(self._drawn(number, chosen), F.normalize(coordinates - self._means[number], dim=1)))
+            drawn.append(
+                RoutedRows(self._centred_rows(number, chosen), F.normalize(coordinates - self._means[number], dim=1))
+            )
         return Batch(self.pairs.take(rows, self.device), (drawn[0], drawn[1]))
 
     def loss(self, maps: Maps, batch: Batch, noise: torch.Generator, ranks: Ranks = ALONE) -> Tensor:
@@ -208,15 +210,15 @@ class Teacher(Objective):
         covariance = torch.zeros((), dtype=torch.double)
         for number, (projector, side) in enumerate(zip(projectors, self.sides, strict=True)):
             rows = spread(side.memory.rows(_outer(side)), CROWD)
-            projected = projector.to(self.device)(self._drawn(number, rows))
+            projected = projector.to(self.device)(self._centred_rows(number, rows))
             covariance = covariance + torch.cov(projected.T.cpu().double(), correction=0) / 2
         variances, directions = torch.linalg.eigh(covariance)
         # Rows that are all the same vary along no direction: then all count the same.
         scale = (variances / variances[-1].clamp_min(1e-12)).clamp_min(LEAST) ** power
         matrix = ((directions * scale) @ directions.T).float()
-        return turned(projectors[0].cpu(), matrix), turned(projectors[1].cpu(), matrix)
+        return rotate_output(projectors[0].cpu(), matrix), rotate_output(projectors[1].cpu(), matrix)
 
-    def _drawn(self, number: int, rows: np.ndarray) -> Tensor:
+    def _centred_rows(self, number: int, rows: np.ndarray) -> Tensor:
         return _memory_rows(self.sides[number], rows, self.centers[number], self.device)
 
     def _routed(self, number: int, own: Tensor, prior: Tensor, texts: tuple[Tensor, ...]) -> Iterator[np.ndarray]:
@@ -226,7 +228,7 @@ class Teacher(Objective):
         """
         rows = self.sides[number].memory.rows(_outer(self.sides[number]))
         for start in range(0, rows, QUERIES):
-            x = self._drawn(number, np.arange(start, min(start + QUERIES, rows)))
+            x = self._centred_rows(number, np.arange(start, min(start + QUERIES, rows)))
             with matrix_products(self.device, self.config.precision):
                 scores, near = torch.addmm(prior, x, own.T).topk(anchors_of(self.config, len(own)), dim=1)
             weights = (scores / self.config.route_tau).softmax(dim=1)

@@ -113,7 +113,7 @@ class Localization:
 
 
 @dataclass(frozen=True)
-class Found:
+class LocatedClips:
     """What became of a data set's clips."""
 
     located: list[Located]
@@ -203,13 +203,13 @@ def _without_listening(truth: np.ndarray) -> tuple[float, float, float]:
 def measures(cious: Sequence[float] | np.ndarray) -> dict[str, float]:
     """Return the numbers of (N,) cIoU; each is a mean over samples, so it may be averaged again."""
     return {
-        "cIoU@0.5": measured.found(cious),
+        "cIoU@0.5": measured.localized(cious),
         "AUC": measured.success_area(cious),
         "mean cIoU": float(np.mean(cious)),
     }
 
 
-def settings(subject: Subject, clips: Clips, choices: Choices, found: Found) -> dict[str, Any]:
+def settings(subject: Subject, clips: Clips, choices: Choices, found: LocatedClips) -> dict[str, Any]:
     """Return what was chosen where the protocol is open."""
     return {
         "data": clips.name,
@@ -231,13 +231,13 @@ def locate(
     choices: Choices,
     folder: Path,
     progress: Progress = silent,
-) -> Found:
+) -> LocatedClips:
     """Find the source in each clip that can be used, and count why the others cannot.
 
     Raises:
         InputError: no clip can be used, or the subject lacks pictures or sounds.
     """
-    found = Found([], Counter(reason for clip in clips if (reason := _problem(clip))))
+    found = LocatedClips([], Counter(reason for clip in clips if (reason := _problem(clip))))
     usable = [clip for clip in clips if _problem(clip) is None]
     pictures = Pictures(subject, choices.image_encoder, choices.proposals, folder)
     pictures.propose([_picture(clip) for clip in usable], progress)

@@ -134,7 +134,7 @@ def _examples(title: str, located: Sequence[Located], shape: Shape, previews: Pr
     cards = [
         {
             "title": " · ".join(filter(None, (each.clip.label, each.clip.id))),
-            "picture": _drawn(each, shape, previews),
+            "picture": _draw(each, shape, previews),
             "sound": previews.of_item(each.clip.parts[Modality.AUDIO][0]),
             "verdict": _verdict(each),
             "mark": "right" if each.ciou >= measured.HALF else "wrong",
@@ -149,7 +149,7 @@ def _verdict(each: Located) -> str:
     return f"{reached}, confidence {each.confidence:.3f}"
 
 
-def _drawn(each: Located, shape: Shape, previews: Previews) -> Media:
+def _draw(each: Located, shape: Shape, previews: Previews) -> Media:
     """Draw a clip's picture with its boxes, within what the page may still embed."""
     if previews.left <= 0:
         return Media("none", note="left out to keep the page small")

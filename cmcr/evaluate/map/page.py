@@ -69,7 +69,7 @@ class Points:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Projection:
     """Where the points lie: (N, 2) coordinates, how they were found, and the variance each axis explains (PCA)."""
 
     method: layout2d.Method
@@ -175,19 +175,19 @@ def _group(by: By, memory: Memory, modality: Modality, row: Row, labels: Mapping
             return labels.get(row.id, UNLABELLED)
 
 
-def lay_out(points: Points, method: layout2d.Method = "pca", seed: int = 0) -> Layout:
+def lay_out(points: Points, method: layout2d.Method = "pca", seed: int = 0) -> Projection:
     """Return where the points lie in two dimensions.
 
     Raises:
         MissingExtraError: UMAP is asked for and not installed.
     """
     if method == "umap":
-        return Layout(method, layout2d.umap(points.vectors, seed), None)
+        return Projection(method, layout2d.umap(points.vectors, seed), None)
     xy, explained = layout2d.pca(points.vectors)
-    return Layout(method, xy, explained)
+    return Projection(method, xy, explained)
 
 
-def map_page(points: Points, layout: Layout, title: str, facts: Mapping[str, object]) -> str:
+def map_page(points: Points, layout: Projection, title: str, facts: Mapping[str, object]) -> str:
     """Return the page of a map; ``facts`` are shown below its title."""
     if layout.explained is None:
         about = "UMAP keeps neighbourhoods: distances between far groups, and the axes, have no meaning."
@@ -202,7 +202,7 @@ def map_page(points: Points, layout: Layout, title: str, facts: Mapping[str, obj
     return page(title, [Section("", body=scatter(points, layout, title))], lead, facts)
 
 
-def scatter(points: Points, layout: Layout, title: str) -> Markup:
+def scatter(points: Points, layout: Projection, title: str) -> Markup:
     """Return the points as inline SVG with a legend; both axes have one scale, and a point's id is its tooltip."""
     counts = points.counts
     own = [name for name in counts if name != UNLABELLED][:GROUPS]

@@ -19,9 +19,9 @@ import numpy as np
 from cmcr.ask import Embedded, Subject
 from cmcr.datasets.clips import Clip, Clips
 from cmcr.errors import InputError, ItemError
-from cmcr.evaluate.retrieval.pairs import Paired, Side, measured
+from cmcr.evaluate.retrieval.pairs import Paired, PairedSide, measured
 from cmcr.hooks import Progress, silent
-from cmcr.items import Inputs, Item, Up, turned
+from cmcr.items import Inputs, Item, Up, state_up
 from cmcr.modality import Modality, in_order
 from cmcr.numbers import retrieval as metrics
 
@@ -163,7 +163,7 @@ def _embed(
     items = {item.id: item for clip in clips for item in clip.parts[modality]}
     inputs = Inputs(modality, list(items.values()))
     if up is not None and modality is Modality.POINT_CLOUD:
-        inputs = turned(inputs, up)
+        inputs = state_up(inputs, up)
     embedded = subject.embed(inputs, folder, encoder=_encoder(subject, modality, encoders), progress=progress)
     row_of = {item.id: row for row, item in enumerate(embedded.items)}
     return _Part(modality, embedded, row_of, {skip.id: skip.reason for skip in embedded.skips})
@@ -201,16 +201,16 @@ def _notes(doubles: int, used: Sequence[Clip], parts: Sequence[_Part]) -> list[s
     return notes
 
 
-def _side(part: _Part, clips: Sequence[Clip]) -> Side:
+def _side(part: _Part, clips: Sequence[Clip]) -> PairedSide:
     rows = [part.rows(clip) for clip in clips]
     vectors, items = part.embedded.vectors, part.embedded.items
     if part.modality is Modality.TEXT:
         owners = np.repeat(np.arange(len(clips)), [len(each) for each in rows])
         taken = [row for each in rows for row in each]
-        return Side(part.modality.value, part.modality, owners, vectors[taken], [items[row] for row in taken])
+        return PairedSide(part.modality.value, part.modality, owners, vectors[taken], [items[row] for row in taken])
     means = _normalised(np.stack([vectors[each].mean(axis=0, dtype=np.float64) for each in rows]))
     middles = [items[each[len(each) // 2]] for each in rows]
-    return Side(part.modality.value, part.modality, np.arange(len(clips)), means, middles)
+    return PairedSide(part.modality.value, part.modality, np.arange(len(clips)), means, middles)
 
 
 def _normalised(vectors: np.ndarray) -> metrics.Array:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from cmcr.evaluate.retrieval.pairs import Paired, Side
+from cmcr.evaluate.retrieval.pairs import Paired, PairedSide
 from cmcr.items import Item
 from cmcr.numbers import retrieval as metrics
 from cmcr.report import Answer, Card, Media, Previews, Section, beside, gallery, line_chart, results_table
@@ -48,7 +48,7 @@ def _numbers(paired: Paired) -> Section:
     return Section("What was measured", text, results_table(columns, cells, range(len(paired.result.values))))
 
 
-def _direction(paired: Paired, name: str, queries: Side, searched: Side, previews: Previews) -> Section:
+def _direction(paired: Paired, name: str, queries: PairedSide, searched: PairedSide, previews: Previews) -> Section:
     first = range(min(SHOWN, len(queries.owners)))
     scores = metrics.cosine(queries.vectors[: len(first)], searched.vectors)
     answers = [_answer(paired, name, queries, searched, row, scores[row], previews) for row in first]
@@ -57,7 +57,13 @@ def _direction(paired: Paired, name: str, queries: Side, searched: Side, preview
 
 
 def _answer(
-    paired: Paired, name: str, queries: Side, searched: Side, row: int, scores: np.ndarray, previews: Previews
+    paired: Paired,
+    name: str,
+    queries: PairedSide,
+    searched: PairedSide,
+    row: int,
+    scores: np.ndarray,
+    previews: Previews,
 ) -> Answer:
     owner = queries.owners[row]
     order = np.argsort(-scores, kind="stable")
@@ -77,7 +83,7 @@ def _answer(
     return Answer(Card(paired.ids[owner], _shown(queries, row, previews)), hits, heading)
 
 
-def _shown(side: Side, row: int, previews: Previews) -> Media:
+def _shown(side: PairedSide, row: int, previews: Previews) -> Media:
     made_from = side.shown[row]
     if isinstance(made_from, Item):
         return previews.of_item(made_from)

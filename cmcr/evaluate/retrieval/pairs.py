@@ -28,7 +28,7 @@ _CHUNK = 1024
 
 
 @dataclass(frozen=True)
-class Side:
+class PairedSide:
     """One side of N pairs.
 
     Attributes:
@@ -88,11 +88,11 @@ class Paired:
 
     result: PairedResult
     ids: Sequence[str]
-    sides: tuple[Side, Side]
+    sides: tuple[PairedSide, PairedSide]
     ranks: Mapping[str, metrics.Rows]
     missing: Sequence[tuple[str, str]] = ()
 
-    def directions(self) -> dict[str, tuple[Side, Side]]:
+    def directions(self) -> dict[str, tuple[PairedSide, PairedSide]]:
         """Return the queries and the gallery of each direction."""
         first, second = self.sides
         return {f"{first.name}->{second.name}": (first, second), f"{second.name}->{first.name}": (second, first)}
@@ -159,7 +159,7 @@ def evaluate_memories(
 
 
 def measured(
-    sides: tuple[Side, Side],
+    sides: tuple[PairedSide, PairedSide],
     ids: Sequence[str],
     *,
     settings: Mapping[str, object],
@@ -215,7 +215,7 @@ def measured(
     return Paired(result, ids, sides, ranks, missing)
 
 
-def rank_owners(queries: Side, gallery: Side) -> metrics.Rows:
+def rank_owners(queries: PairedSide, gallery: PairedSide) -> metrics.Rows:
     """Return the (Q,) ranks, from 1, of the best row of the gallery that belongs to the query's pair.
 
     It is one more than the number of rows of *other* pairs that score at least as high.
@@ -275,10 +275,12 @@ def _chance_precision(gallery: int, relevant: int) -> float:
     return float(np.mean((1 + (k - 1) * (relevant - 1) / max(gallery - 1, 1)) / k))
 
 
-def _memory_side(name: str, memory: Memory, modality: Modality, projected: metrics.Array, rows: metrics.Rows) -> Side:
+def _memory_side(
+    name: str, memory: Memory, modality: Modality, projected: metrics.Array, rows: metrics.Rows
+) -> PairedSide:
     metadata = list(memory.metadata(modality))
     shown = [metadata[row] for row in rows]
-    return Side(name, modality, np.arange(len(rows)), projected[rows], shown, memory)
+    return PairedSide(name, modality, np.arange(len(rows)), projected[rows], shown, memory)
 
 
 def _names(memory_a: Memory, modality_a: Modality, memory_b: Memory, modality_b: Modality) -> tuple[str, str]:

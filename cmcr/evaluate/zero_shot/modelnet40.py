@@ -25,7 +25,7 @@ from cmcr.evaluate.zero_shot.classify import Outcome
 from cmcr.evaluate.zero_shot.classify import evaluate as classify
 from cmcr.files import write_atomic
 from cmcr.hooks import Progress, silent
-from cmcr.items import Item, Up, turned
+from cmcr.items import Item, Up, state_up
 from cmcr.modality import Modality
 from cmcr.reading import open_npy
 from cmcr.shapes.clouds import read_point_cloud
@@ -125,7 +125,7 @@ def prepared(data: Labelled, folder: Path, points: int, up: Up | None, progress:
     settings |= {"columns": "xyz", "up": axis or "as the encoder expects", "centring and scale": "the encoder's own"}
     if up is None and data.up is not None:
         settings["up"] = f"{axis} (of layout {data.layout}, unconfirmed)"
-    inputs = data.inputs if axis is None else turned(data.inputs, axis)
+    inputs = data.inputs if axis is None else state_up(data.inputs, axis)
     return replace(data, inputs=inputs, settings={**data.settings, **settings})
 
 
