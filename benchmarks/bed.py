@@ -19,9 +19,9 @@ from quality import README, replace
 
 from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality
 from cmcr.connect import connect
-from cmcr.connect.nearness import spread
 from cmcr.memory import EncoderInfo, MemoryWriter, Row
 from cmcr.numbers import ranks, recall_at
+from cmcr.numbers.rows import spread
 
 OUTER = {"left": Modality.IMAGE, "right": Modality.POINT_CLOUD}
 METHODS: dict[str, dict[str, object]] = {

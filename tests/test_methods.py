@@ -12,12 +12,12 @@ import numpy as np
 import packages
 import pytest
 import torch
-from worlds import two_memories
+from worlds import two_memories, write
 
 import cmcr.connect.config
 import cmcr.connect.methods.base
 import cmcr.settings
-from cmcr import ConnectConfig
+from cmcr import ConnectConfig, Memory
 from cmcr.cli import main
 from cmcr.connect.methods import BUILT_IN, known_methods, known_settings, load_method
 from cmcr.connect.pairs import Pairs
@@ -66,6 +66,8 @@ def test_the_method_of_the_page_works_as_a_package_of_its_own(tmp_path):
     assert len(program.splitlines()) <= 42
     announce(tmp_path / "site", "anchored", "anchored", program, points)
     a, b, _ = two_memories(tmp_path / "mem")
+    held = Memory.open(b)
+    c = write(tmp_path / "mem" / "c", "enc-c", {m: (held.vectors(m), list(held.metadata(m))) for m in held.modalities})
     (tmp_path / "recipe.toml").write_text('method = "anchored"\nsharpness = 9\n')
     script = f"""
 import sys
@@ -79,6 +81,11 @@ assert space.recipe["sharpness"] == 10 and space.metrics["overlap_r1"] > 5 * spa
 first = Memory.open({str(a)!r})
 x = first.vectors(Modality.IMAGE)
 assert abs(space.project(x, encoder="enc-a", modality="image") - x).max() < 1e-6
+assert main(["connect", {str(a)!r}, {str(b)!r}, {str(c)!r}, "-o", "u", "--method", "anchored", "--epochs", "8"]) == 0
+three = ConnectedSpace.from_pretrained("u")
+assert three.base == "enc-a" and list(three.encoders) == ["enc-a", "enc-b", "enc-c"]
+assert abs(three.project(x, encoder="enc-a", modality="image") - x).max() < 1e-6
+assert three.metrics["enc-c.overlap_r1"] > 5 * three.metrics["enc-c.overlap_r1_chance"]
 """  # noqa: E501
     path = os.pathsep.join([str(tmp_path / "site"), str(ROOT)])
     environment = os.environ | {"PYTHONPATH": path, "COLUMNS": "200", "NO_COLOR": "1"}
@@ -112,6 +119,25 @@ def test_settings_of_a_package_are_checked_told_and_left_behind_with_it(site, ca
     capsys.readouterr()
     assert main(["connect", "a", "b", "-o", "s", "--method", "mine", "--rank", "10"]) == 1
     assert "rank 10; expected at most 9" in capsys.readouterr().err
+
+
+def test_a_method_that_says_it_is_one_sided_and_moves_the_base_is_refused(site, tmp_path, capsys):
+    moved = """
+from cmcr.connect import Method
+from cmcr.connect.methods.linear import Centring, Linear
+class Mine(Linear):
+    def fit(self, validation, folder, progress, log):
+        from cmcr.connect import measured, new_projectors
+        dims = [each.shape[1] for each in (validation.pairs.overlap_a, validation.pairs.overlap_b)]
+        maps = new_projectors(validation.config.replace(dim=dims[0]), *dims)
+        return measured(validation, maps, {}, log)
+"""
+    announce(site, "mine", "plugged", moved, {"mine": "plugged:Mine"})
+    a, b, _ = two_memories(tmp_path / "mem", texts=60, outer=20)
+    command = ["connect", str(a), str(b), "-o", str(tmp_path / "s"), "--method", "mine", "--freeze-base"]
+    assert main(command) == 1
+    assert "mine is said to be one-sided, and moved enc-a" in capsys.readouterr().err
+    assert not (tmp_path / "s" / "config.json").exists()
 
 
 FAILING = {

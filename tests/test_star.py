@@ -11,7 +11,7 @@ from worlds import DIM_A, DIM_B, LATENT, rows, space, write
 
 from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality, demo
 from cmcr.cli import main
-from cmcr.connect import connect, connect_star
+from cmcr.connect import connect
 from cmcr.errors import ArtifactError, InputError
 from cmcr.space import Link, join_spaces
 from cmcr.tiny import world
@@ -115,17 +115,23 @@ def test_a_star_goes_on_and_does_not_replace_another(star, memories, tmp_path):
     shutil.copytree(star.parent, tmp_path / "copy")
     again, config = tmp_path / "copy" / "space", ConnectConfig(method=ConnectedSpace.from_pretrained(star).method)
     names = [memories / name for name in ("ears", "hands")]
-    made = connect_star(memories / "eyes", names, again, config)
+    made = connect(memories / "eyes", *names, out=again, config=config)
     assert (again / "config.json").read_bytes() == (star / "config.json").read_bytes()
     assert [link.overlap.modality for link in made.links] == [TEXT, IMAGE]
     with pytest.raises(ArtifactError, match="is a run of other memories"):
-        connect_star(memories / "eyes", names[:1], again, config)
+        connect(memories / "eyes", names[0], again, config, freeze_base=True)
     with pytest.raises(ArtifactError, match="is a run of another recipe"):
         connect(memories / "eyes", memories / "ears", again, ConnectConfig())
 
 
 def test_a_base_of_text_alone_takes_others_in(memories, tmp_path):
-    connect_star(memories / "text-only", [memories / "ears"], tmp_path / "space", ConnectConfig(method="linear"))
+    connect(
+        memories / "text-only",
+        memories / "ears",
+        out=tmp_path / "space",
+        config=ConnectConfig(method="linear"),
+        freeze_base=True,
+    )
     connected, things = ConnectedSpace.from_pretrained(tmp_path / "space"), seen()
     heard = connected.project(things[AUDIO], encoder=EARS, modality=AUDIO)
     assert recall(heard, things[TEXT], 5) > 4 * 5 / 60
@@ -163,6 +169,22 @@ def test_what_is_no_star_is_refused_in_one_line(names, more, message, memories, 
     told = capsys.readouterr().err.strip()
     assert re.search(message, told) and "\n" not in told
     assert not (tmp_path / "space").exists()
+
+
+def test_what_is_no_call_is_refused_before_anything_is_written(memories, tmp_path):
+    config = ConnectConfig(method="linear")
+    eyes, ears, hands = (memories / name for name in ("eyes", "ears", "hands"))
+    for given, named, message in (
+        ((eyes, ears, hands), {"config": config}, "hands is a memory; choose another folder for the space"),
+        ((eyes, ears), {"config": config}, "1 memories; give two or more, and the folder of the space"),
+        ((eyes,), {"out": tmp_path / "s"}, "1 memories; give two or more"),
+        ((eyes, ears, Memory.open(hands)), {}, "out is a Memory; expected the folder of the space"),
+        ((eyes, ears, tmp_path / "s", {"method": "linear"}), {}, "config is a dict; expected a ConnectConfig"),
+        ((eyes, ears, hands, tmp_path / "s", config), {"outer_b": AUDIO}, "--outer-b are for two memories"),
+    ):
+        with pytest.raises(InputError, match=message):
+            connect(*given, **named)
+    assert not (tmp_path / "s").exists() and not (memories / "hands.run").exists()
 
 
 def linked(memories, folder, base="eyes", leaf="ears", **more):

@@ -12,7 +12,6 @@ from cmcr import console
 from cmcr.cli.modalities import modality_option
 from cmcr.cli.settings import SettingsCommand, with_settings
 from cmcr.connect import ConnectConfig
-from cmcr.errors import InputError
 from cmcr.hooks import tensorboard_log, unlogged
 from cmcr.modality import Modality
 
@@ -34,7 +33,10 @@ def connect(
         modality_option(help="The overlap, when both memories hold several modalities; may be given for each OTHER."),
     ] = None,
     freeze_base: Annotated[
-        bool, typer.Option("--freeze-base", help="Keep the base's vectors as they are (linear, route).")
+        bool,
+        typer.Option(
+            "--freeze-base", help="Keep the base's vectors as they are (linear, route and other one-sided methods)."
+        ),
     ] = False,
     outer_a: Annotated[Modality | None, modality_option(help="What to recall from the first memory.")] = None,
     outer_b: Annotated[Modality | None, modality_option(help="What to recall from the second memory.")] = None,
@@ -53,7 +55,7 @@ def connect(
     # Read as torch loads. Its C++ part warns at length about each process that is gone; our one line says it.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from cmcr.connect import connect as run_connect
-    from cmcr.connect import connect_star, follow
+    from cmcr.connect import follow
     from cmcr.devices import choose_device
     from cmcr.ranks import joined
 
@@ -62,24 +64,15 @@ def connect(
         chosen = choose_device(device)
         recipe = (ConnectConfig.from_toml(config) if config else ConnectConfig()).replace(**flags)
         if ranks.rank:
-            follow(out, recipe, ranks, run=run, device=chosen)
+            follow(out, recipe, ranks, star=len(others) > 1, run=run, device=chosen)
             return
         log = tensorboard_log(tensorboard) if tensorboard else unlogged
         with console.progress("connect") as progress:
-            if freeze_base or len(others) > 1:
-                if outer_a or outer_b:
-                    raise InputError("--outer-a and --outer-b are for two memories that both move; leave them out")
-                connection = connect_star(
-                    memory_a, others, out, recipe, via=via or (), run=run, overwrite=overwrite, device=chosen,
-                    ranks=ranks, progress=progress, log=log,
-                )  # fmt: skip
-            else:
-                if via and len(via) > 1:
-                    raise InputError(f"{len(via)} overlaps for two memories; give one --via")
-                connection = run_connect(
-                    memory_a, others[0], out, recipe, via=via[0] if via else None, outer_a=outer_a, outer_b=outer_b,
-                    run=run, overwrite=overwrite, device=chosen, ranks=ranks, progress=progress, log=log,
-                )  # fmt: skip
+            connection = run_connect(
+                memory_a, *others, out=out, config=recipe, via=via, outer_a=outer_a, outer_b=outer_b,
+                freeze_base=freeze_base, run=run, overwrite=overwrite, device=chosen, ranks=ranks, progress=progress,
+                log=log,
+            )  # fmt: skip
         _report(connection, out, memory_a, as_json)
 
 

@@ -7,9 +7,10 @@ from cmcr.lazy import lazily
 if TYPE_CHECKING:
     from cmcr.connect.config import ConnectConfig
     from cmcr.connect.fitted import Fitted, measured
+    from cmcr.connect.link import Connection
     from cmcr.connect.methods.base import Method, Objective, Trained
-    from cmcr.connect.run import Connection, connect, follow
-    from cmcr.connect.star import connect_star
+    from cmcr.connect.run import connect, follow
+    from cmcr.connect.settings import Training
     from cmcr.connect.train import new_projectors
 
 __all__ = [
@@ -19,8 +20,8 @@ __all__ = [
     "Method",
     "Objective",
     "Trained",
+    "Training",
     "connect",
-    "connect_star",
     "follow",
     "measured",
     "new_projectors",
@@ -32,8 +33,9 @@ __getattr__ = lazily(
         "config": ("ConnectConfig",),
         "fitted": ("Fitted", "measured"),
         "methods.base": ("Method", "Objective", "Trained"),
-        "run": ("Connection", "connect", "follow"),
-        "star": ("connect_star",),
+        "link": ("Connection",),
+        "run": ("connect", "follow"),
+        "settings": ("Training",),
         "train": ("new_projectors",),
     },
 )

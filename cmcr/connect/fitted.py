@@ -15,11 +15,10 @@ from cmcr.files import write_atomic
 from cmcr.hooks import Log, Progress
 from cmcr.ranks import ALONE
 from cmcr.space import Projector
+from cmcr.space.run import CHECKPOINT
 
 if TYPE_CHECKING:
     from cmcr.connect.methods.base import Trained
-
-CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from cmcr.connect.validation import Figures, Known, Validation, untold
 from cmcr.files import write_json
 from cmcr.hooks import Log, Progress
 from cmcr.numbers.ridge import RIDGE
+from cmcr.space.run import FOLD_DONE, FOLDS
 
-FOLDER, DONE = "folds", "found.json"
-"""Folder of a run for its folds, and the file in which each leaves what it found."""
 SHARES = ("overlap_r1", "pseudo_r1", "agreement")
 GAPS = ("gap_before", "gap_after", "outer_gap_after")
 FIGURES = (*SHARES, *(f"{name}_chance" for name in SHARES), *GAPS, "selection")
@@ -42,7 +41,7 @@ def cross_validate(validation: Validation, fit: Fit, folder: Path, progress: Pro
         def told(done: int, total: int, note: str = "", number: int = number) -> None:
             progress(done, total, f"fold {number}: {note}")
 
-        found.append(_fold(validation, fit, part, folder / FOLDER / str(number), told))
+        found.append(_fold(validation, fit, part, folder / FOLDS / str(number), told))
     if not found:
         return _nothing(validation, rows, epochs)
     held = [fold["metrics"]["held_out"] for fold in found]
@@ -64,7 +63,7 @@ def cross_validate(validation: Validation, fit: Fit, folder: Path, progress: Pro
 
 def _fold(validation: Validation, fit: Fit, part: Split, folder: Path, progress: Progress) -> dict[str, Any]:
     """Return the records and the metrics of one fold."""
-    path = folder / DONE
+    path = folder / FOLD_DONE
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text("utf-8"))
         return found

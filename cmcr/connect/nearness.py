@@ -11,27 +11,18 @@ from cmcr.connect.config import ConnectConfig
 from cmcr.connect.pairs import Pairs
 from cmcr.memory.overlap import Side
 from cmcr.modality import Modality
+from cmcr.numbers.rows import spread
 
 ANCHORS = 65_536
 """Overlap rows that memories are routed through, spread evenly: more add time, not knowledge."""
-
-
 NEGLIGIBLE = 0.02
 """Weight below which recalled pairs are left out of the batches: they would only cost time."""
-
-
 CROWD, CLOSEST = 4096, 10
 """An overlap row is as near to a memory as its mean cosine with the 10 nearest of so many of its rows."""
-
-
 SAMPLE = 512
 """Rows of a memory and of the overlap that ``trust`` compares; always so many, for the nearest of more is nearer."""
-
-
 LEAST = 1e-4
 """Variances below this share of the largest count as this."""
-
-
 QUERIES = 1024
 
 
@@ -75,11 +66,6 @@ def trust(
     near, far = nearness**3, (1 - nearness) ** 3
     weight = near / (near + far)
     return nearness, weight if weight >= NEGLIGIBLE else 0.0
-
-
-def spread(rows: int, count: int) -> np.ndarray:
-    """Return at most ``count`` row numbers, evenly spread over ``rows``."""
-    return np.unique(np.linspace(0, rows - 1, min(rows, count)).astype(np.int64))
 
 
 def _outer(side: Side) -> Modality:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +12,12 @@ import torch
 
 from cmcr.devices import Products, choose_products, matrix_products
 from cmcr.errors import ArtifactError
-from cmcr.files import atomic, write_json
 from cmcr.hooks import Progress, silent
+from cmcr.memory.cached import reuse_or_write
 from cmcr.memory.overlap import Side
 from cmcr.modality import Modality
 from cmcr.numbers.recall import recall, recall_nearest
 from cmcr.numbers.rows import read_rows
-from cmcr.reading import open_npy, plainly, read_json, reading
 from cmcr.search import ExactIndex, Index
 from cmcr.search.graphs import graphs
 
@@ -121,16 +120,6 @@ def _key(side: Side, part: str, tau: float, how: int | str) -> str:
     return hashlib.sha256(" ".join([part, *made_from]).encode()).hexdigest()
 
 
-def _stored_key(path: Path) -> str | None:
-    if not path.exists():
-        return None
-    try:
-        with plainly():
-            return str(read_json(path.with_suffix(".json"))["made_from"])
-    except (OSError, ValueError):
-        return None
-
-
 def _overlap_blocks(side: Side) -> Iterator[np.ndarray]:
     for start in range(0, len(side.rows), QUERIES):
         yield side.memory.vectors(side.overlap, side.rows[start : start + QUERIES])
@@ -163,36 +152,3 @@ def _nearest_blocks(side: Side, tau: float, top_k: int, folder: Path, progress: 
 def _outer(side: Side) -> Modality:
     assert side.outer is not None  # noqa: S101  (callers ask only for sides that recall)
     return side.outer
-
-
-def reuse_or_write(
-    path: Path,
-    key: str,
-    shape: tuple[int, int],
-    blocks: Callable[[], Iterator[np.ndarray]],
-    progress: Progress = silent,
-    done: int = 0,
-    total: int = 0,
-) -> np.ndarray:
-    """Return the (N, D) float16 array in ``path``, memory-mapped.
-
-    It is written from ``blocks``, (n, D) each and N rows in all, unless ``key`` stands beside it.
-    """
-    if _stored_key(path) != key:
-        _write(path, shape, blocks(), progress, done, total or shape[0])
-        write_json(path.with_suffix(".json"), {"made_from": key})
-    with reading(path, "delete it, and run the same command again"):
-        return open_npy(path)
-
-
-def _write(
-    path: Path, shape: tuple[int, int], blocks: Iterator[np.ndarray], progress: Progress, done: int, total: int
-) -> None:
-    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
-    path.with_suffix(".json").unlink(missing_ok=True)
-    with atomic(path) as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for block in blocks:
-            file.write(np.ascontiguousarray(block, dtype="<f2").tobytes())
-            done += len(block)
-            progress(done, total, f"pairing: {path.stem}")

@@ -8,15 +8,9 @@ from cmcr.connect.config import ConnectConfig
 
 FEW = 200
 """Of fewer overlap rows none can be spared: all are trained on, and folds tell what is known of the result."""
-
-
 LEAST = 20
 """At least so many rows are held out; of fewer, no figure is told."""
-
-
 FOLDS = 5
-
-
 Split = tuple[np.ndarray, np.ndarray]
 """(training, held-out) row numbers."""
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from cmcr.connect.config import ConnectConfig
 from cmcr.connect.methods import load_method
-from cmcr.connect.nearness import spread
 from cmcr.connect.pairs import Pairs, build_pairs
 from cmcr.connect.split import LEAST, Split, split
 from cmcr.hooks import Progress
@@ -23,6 +22,7 @@ from cmcr.memory.overlap import Side
 from cmcr.modality import Modality
 from cmcr.numbers import chance_recall, modality_gap, ranks, recall_at
 from cmcr.numbers.agreement import Agreement
+from cmcr.numbers.rows import spread
 from cmcr.ranks import ALONE, Ranks
 from cmcr.space import Projector
 

@@ -54,3 +54,8 @@ def ahead(make: Callable[[Wanted], Made], wanted: Iterable[Wanted]) -> Generator
             yield waiting.popleft().result()
     finally:
         thread.shutdown(cancel_futures=True)
+
+
+def spread(rows: int, count: int) -> np.ndarray:
+    """Return at most ``count`` row numbers, evenly spread over ``rows``."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, count)).astype(np.int64))

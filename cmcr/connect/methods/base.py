@@ -76,6 +76,8 @@ class Method:
         Settings: The dataclass of its settings, each a ``cmcr.connect.settings.setting``.
         trains: Whether it trains in batches of the overlap.
         tries: Methods it chooses from.
+        one_sided: Whether it maps the second side into the space of the first alone, whose vectors may then stay as
+            they are (``--freeze-base``): its first map is the identity where ``validation.sides[0].frozen``.
         along: Makes the objective of the processes that train along with rank 0; None where that trains alone.
 
     >>> class Nothing(Method):
@@ -87,6 +89,7 @@ class Method:
     Settings: ClassVar[type] = NoSettings
     trains: ClassVar[bool] = False
     tries: ClassVar[tuple[str, ...]] = ()
+    one_sided: ClassVar[bool] = False
     along: Callable[[Pairs, ConnectConfig, str], Objective] | None = None
 
     def summary(self) -> str:

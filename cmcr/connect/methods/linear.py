@@ -46,6 +46,7 @@ class Linear(base.Method):
     """a ridge regression of the overlap into the first encoder's space; trains nothing."""
 
     Settings = LinearSettings
+    one_sided = True
 
     def resolve(self, config: ConnectConfig, sides: list[Side]) -> tuple[ConnectConfig, tuple[str, ...]]:
         """Refuse to fit on what is not recalled."""
@@ -78,6 +79,7 @@ class Route(base.Method):
     """each vector becomes the mean of the overlap rows near it, as the first encoder sees them; trains nothing."""
 
     Settings = RouteSettings
+    one_sided = True
 
     def fit(self, validation: Validation, folder: Path, progress: Progress, log: Log) -> Fitted:
         """Return the identity and the route."""

@@ -32,18 +32,18 @@ from cmcr.connect.nearness import (
     _memory_rows,
     _outer,
     anchors_of,
-    spread,
     trust,
 )
-from cmcr.connect.pairs import PairBatch, Pairs, reuse_or_write
+from cmcr.connect.pairs import PairBatch, Pairs
 from cmcr.connect.train import new_projectors
 from cmcr.connect.validation import Figures
 from cmcr.devices import matrix_products
 from cmcr.hooks import Progress, silent
+from cmcr.memory.cached import reuse_or_write
 from cmcr.memory.overlap import Side
 from cmcr.numbers import info_nce, soft_info_nce
 from cmcr.numbers.recall import complete
-from cmcr.numbers.rows import read_rows
+from cmcr.numbers.rows import read_rows, spread
 from cmcr.ranks import ALONE, Ranks
 from cmcr.space import rotate_output, with_centers
 

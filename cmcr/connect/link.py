@@ -1,0 +1,161 @@
+"""Fit one link: join two memories, pair, fit by a method, measure on held-out overlap, save the space of the two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cmcr.connect.batches import batch_size_for
+from cmcr.connect.choose import too_few
+from cmcr.connect.config import ConnectConfig
+from cmcr.connect.fitted import Fitted
+from cmcr.connect.folds import cross_validate
+from cmcr.connect.methods import load_method
+from cmcr.connect.split import split
+from cmcr.connect.validation import Validation, build_validation
+from cmcr.errors import InputError
+from cmcr.hooks import Log, Progress, silent, unlogged
+from cmcr.memory import Memory
+from cmcr.memory.overlap import Overlap, Side, join, outer_modality
+from cmcr.modality import Modality
+from cmcr.ranks import ALONE, Ranks
+from cmcr.space import ConnectedSpace, Link
+from cmcr.space.run import claimed
+from cmcr.space.space import SpaceEncoder
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where the work is done, by whom, and whom it is told."""
+
+    overwrite: bool = False
+    device: str = "cpu"
+    ranks: Ranks = ALONE
+    progress: Progress = silent
+    log: Log = unlogged
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What ``connect`` made.
+
+    Attributes:
+        space: The connected space.
+        overlap: How the memories joined.
+        rows: Overlap rows trained on and held out; of few rows, all are trained on, and each is held out by one fold.
+        batch_size: Rows a step; 0 for a training-free method.
+        notes: What the user should know about the run, one sentence each.
+        warnings: What speaks against relying on it, likewise.
+        links: Of more than two memories, the connection of each to the base; ``overlap`` and ``rows`` are the first's.
+    """
+
+    space: ConnectedSpace
+    overlap: Overlap
+    rows: tuple[int, int]
+    batch_size: int
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    links: tuple[Connection, ...] = ()
+
+
+def connect_two(
+    a: Memory,
+    b: Memory,
+    out: Path,
+    folder: Path,
+    config: ConnectConfig,
+    via: Modality | None,
+    outer: tuple[Modality | None, Modality | None],
+    frozen: bool,
+    work: Work,
+) -> Connection:
+    """Connect two memories into the space folder ``out``, with a run in ``folder``; see ``cmcr.connect.connect``."""
+    overlap = join(a, b, via)
+    if frozen:
+        config, outer = _measured_by(a, b, overlap.modality, outer, config)
+    sides = _sides(a, b, overlap, outer, frozen, recalls=config.pairing != "none")
+    config, chosen = load_method(config.method).resolve(config, sides)
+    method = load_method(config.method)
+    if method.trains:  # a batch that cannot be is refused before hours of pairing
+        batch_size_for(config, len(split(len(overlap.rows_a), config)[0]), work.ranks.size)
+    for memory in (a, b):
+        for modality in memory.modalities:  # seconds, of minutes
+            memory.check_content(modality)
+    with claimed(folder, out, _resolved(sides, config), work.overwrite):
+        validation = build_validation(sides, folder, config, work.device, work.ranks, work.progress)
+        work.ranks.let_go()
+        if not len(validation.held):
+            known = cross_validate(validation, method.fit, folder, work.progress)
+            validation.known, validation.ranks = known, ALONE
+        fitted = method.fit(validation, folder, work.progress, work.log)
+        space = _space(sides, overlap, fitted)
+        if frozen and space.base is None:
+            raise InputError(f"{config.method} is said to be one-sided, and moved {a.encoder.name}: repair its package")
+        space.save(out)
+    return _told(space, overlap, validation, fitted, chosen)
+
+
+def _measured_by(
+    a: Memory, b: Memory, via: Modality, outer: tuple[Modality | None, Modality | None], config: ConnectConfig
+) -> tuple[ConnectConfig, tuple[Modality | None, Modality | None]]:
+    """Return what a link into a frozen base is measured by beside the overlap, which it does not depend on.
+
+    That is the first other modality of each side, unless one is named; nothing where a side has none.
+    """
+    first = [next((m for m in memory.modalities if m != via), None) for memory in (a, b)]
+    if None in first:
+        return config.replace(pairing="none"), outer
+    return config, (outer[0] or first[0], outer[1] or first[1])
+
+
+def _sides(
+    a: Memory,
+    b: Memory,
+    overlap: Overlap,
+    outer: tuple[Modality | None, Modality | None],
+    frozen: bool,
+    *,
+    recalls: bool,
+) -> list[Side]:
+    return [
+        Side(memory, overlap.modality, rows, outer_modality(memory, overlap.modality, own) if recalls else None, kept)
+        for memory, rows, own, kept in ((a, overlap.rows_a, outer[0], frozen), (b, overlap.rows_b, outer[1], False))
+    ]
+
+
+def _resolved(sides: list[Side], config: ConnectConfig) -> dict[str, Any]:
+    """Return what tells a run from another."""
+    resolved: dict[str, Any] = {"recipe": config.to_dict(), "memories": [_identity(side) for side in sides]}
+    rows = len(sides[0].rows)
+    held = len(split(rows, config)[1])
+    if not held or held != round(rows * config.val_fraction):  # too small for the fraction: other rows are trained on
+        resolved["held_out"] = f"{held} rows" if held else "by folds"
+    return resolved | ({"frozen": True} if sides[0].frozen else {})
+
+
+def _identity(side: Side) -> dict[str, Any]:
+    memory = side.memory
+    held = {str(modality): memory.fingerprint(modality) for modality in memory.modalities}
+    return {"encoder": memory.encoder.name, "overlap": side.overlap, "outer": side.outer, "modalities": held}
+
+
+def _space(sides: list[Side], overlap: Overlap, fitted: Fitted) -> ConnectedSpace:
+    encoders = [(side.memory.encoder, side.memory.modalities) for side in sides]
+    return ConnectedSpace(
+        {each.name: SpaceEncoder(each.name, each.fingerprint, each.dim, held) for each, held in encoders},
+        {side.memory.encoder.name: made for side, made in zip(sides, fitted.projectors, strict=True)},
+        overlap.modality,
+        fitted.config.method,
+        fitted.config.to_dict() | {"batch_size": fitted.batch_size},
+        fitted.metrics | {"overlap_rows": len(overlap.rows_a)},
+        links=[Link(encoders[0][0].name, encoders[1][0].name, overlap.modality, *(side.outer for side in sides))],
+    )
+
+
+def _told(
+    space: ConnectedSpace, overlap: Overlap, validation: Validation, fitted: Fitted, chosen: tuple[str, ...]
+) -> Connection:
+    warnings = (*too_few(fitted.config.method, validation.sides), *filter(None, [fitted.metrics.get("unmeasured")]))
+    rows = (len(validation.train), fitted.metrics["held_out"])
+    return Connection(space, overlap, rows, fitted.batch_size, chosen + fitted.notes, warnings)
