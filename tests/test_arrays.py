@@ -87,6 +87,31 @@ def test_several_outer_modalities_ask_for_one(arrays):
     assert set(made.modalities) == {"text", "image", "point_cloud", "audio"}
 
 
+@pytest.mark.parametrize("by", ["position", "ids"])
+def test_three_encoders_lie_in_the_space_of_the_first(arrays, by):
+    a, b, image, sound = arrays
+    turn = np.linalg.qr(np.random.default_rng(9).normal(size=(DIM_A, DIM_A)))[0].astype(np.float32)
+    c = {"image": a["image"] @ turn, "point_cloud": a["image"][:100] @ turn}
+    ids = None
+    if by == "ids":
+        order = np.random.default_rng(0).permutation(200)[:150]
+        c["image"] = c["image"][order]
+        ids = {"a": {"text": range(300), "image": range(200)}, "b": range(300), "c": order}
+    made = connect_arrays(a=a, b=b, c=c, via={"b": "text", "c": "image"}, method="linear", ids=ids)
+    assert set(made.modalities) == {"text", "image", "audio", "point_cloud"} and made.base == "a"
+    assert np.allclose(made.project(image, encoder="a", modality="image"), image, atol=1e-6)
+    assert recall_of(made, image, sound) > 0.3
+    shape = made.project(image @ turn, encoder="c", modality="point_cloud")
+    heard = made.project(sound, encoder="b", modality="audio")
+    assert recall_at(ranks(heard, shape), 1) > 0.3  # sounds and shapes were never linked directly
+
+
+def test_encoders_whose_names_differ_in_signs_alone_are_kept_apart(arrays):
+    a, b, _, _ = arrays
+    made = connect_arrays(via="text", config=QUICK, **{"a": a, "b/1": b, "b_1": {"text": b["text"]}, "b.1": b})
+    assert list(made.encoders) == ["a", "b/1", "b_1", "b.1"]
+
+
 def test_progress_and_log_are_told(arrays):
     a, b, _, _ = arrays
     a["image"] = a["image"][:50]
@@ -134,7 +159,15 @@ CASES = {
     "rows of text: a 300 and b 299; they are paired by position": lambda a, b: {"b": b | {"text": b["text"][1:]}},
     "via 'text': b has audio; give it the same text rows": lambda a, b: {"b": {"audio": b["audio"]}},
     "via.*'txt'": lambda a, b: {"via": "txt"},
-    "3 encoders \\(a, b, c\\); expected the arrays of two": lambda a, b: {"c": a},
+    "c-mcr moves both sides": lambda a, b: {"c": a, "config": ConnectConfig()},
+    "outer of a; it is for two encoders, here are 3": lambda a, b: {"c": a, "outer": {"a": "image"}},
+    "via of b; expected that of b, c": lambda a, b: {"c": a, "via": {"b": "text"}},
+    "rows of image: a 200 and c 199": lambda a, b: {"c": {"image": a["image"][1:]}, "via": {"b": "text", "c": "image"}},
+    "ids of a: it shares image and text; give them by modality": lambda a, b: {
+        "c": a,
+        "via": {"b": "text", "c": "image"},
+        "ids": {"a": range(300), "b": range(300), "c": range(200)},
+    },
     "metod is a str; .*did you mean 'method'": lambda a, b: {"metod": "linear"},
     "a is a ndarray; expected the arrays of an encoder by modality": lambda a, b: {"a": a["text"]},
     "method 'liner'; .*did you mean 'linear'": lambda a, b: {"method": "liner"},
@@ -148,6 +181,11 @@ CASES = {
     "a: text: the id '0' stands there twice": lambda a, b: {"ids": {"a": [0] * 300, "b": range(300)}},
     "arrays of b holds only text": lambda a, b: {"b": {"text": b["text"]}},
 }
+
+
+def test_one_encoder_is_too_few(arrays):
+    with pytest.raises(CmcrError, match=r"1 encoders \(a\); expected two or more"):
+        connect_arrays(a=arrays[0], via="text")
 
 
 @pytest.mark.parametrize("said", CASES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ def _link(base: Memory, leaf: Memory, via: Modality, folder: Path, config: Conne
     def told(done: int, total: int, note: str = "") -> None:
         work.progress(done, total, f"{name}: {note}")
 
-    own = folder / "links" / re.sub(r"[^A-Za-z0-9-]+", "_", name)[:100]
+    plain = re.sub(r"[^A-Za-z0-9-]+", "_", name)[:100]
+    known = plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:8]}"
+    own = folder / "links" / known
     alone = replace(work, ranks=ALONE, progress=told)
     return connect_two(base, leaf, own, own.with_name(f"{own.name}.run"), config, via, (None, None), True, alone)
 
