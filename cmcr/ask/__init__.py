@@ -6,15 +6,19 @@ from cmcr.lazy import lazily
 
 if TYPE_CHECKING:
     from cmcr.ask.export import export_projectors, export_vectors
+    from cmcr.ask.gallery import Gallery
     from cmcr.ask.page import retrieval_page, show_hit, show_query
     from cmcr.ask.retrieve import CHECKED_BYTES, Hit, Query, ask, ask_many, make_index, open_index
+    from cmcr.ask.shares import Shares
     from cmcr.ask.subject import Embedded, Subject
 
 __all__ = [
     "CHECKED_BYTES",
     "Embedded",
+    "Gallery",
     "Hit",
     "Query",
+    "Shares",
     "Subject",
     "ask",
     "ask_many",
@@ -31,8 +35,10 @@ __getattr__ = lazily(
     __name__,
     {
         "export": ("export_projectors", "export_vectors"),
+        "gallery": ("Gallery",),
         "page": ("retrieval_page", "show_hit", "show_query"),
         "retrieve": ("CHECKED_BYTES", "Hit", "Query", "ask", "ask_many", "make_index", "open_index"),
+        "shares": ("Shares",),
         "subject": ("Embedded", "Subject"),
     },
 )

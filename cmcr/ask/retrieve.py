@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from cmcr.ask.gallery import Gallery
 from cmcr.ask.row_names import find_row
 from cmcr.ask.subject import Subject
 from cmcr.errors import InputError
@@ -74,7 +76,7 @@ def ask(
     query: str,
     *,
     modality: Modality | None = None,
-    encoder: str | None = None,
+    encoder: str | Sequence[str] | None = None,
     device: str = "cpu",
     weights: Sequence[Path] = (),
     up: Up | None = None,
@@ -85,7 +87,8 @@ def ask(
         space: The space to ask; a ``Subject`` of it keeps its encoders loaded from one query to the next.
         query: A text, a file of a modality of the space, or ``MEMORY#ID``: a row of a memory.
         modality: The query's modality, where it cannot be seen.
-        encoder: Which encoder of the space embeds it; the first one that has its modality when left out.
+        encoder: Which encoder of the space embeds it, or which ones, whose views are mixed; the first one that has its
+            modality when left out.
         device: Where the encoder runs; a ``Subject`` knows it.
         weights: Files and folders where the encoder's weights are looked for first; a ``Subject`` knows them.
         up: The axis that points up in a point cloud; None: as the encoder expects.
@@ -97,9 +100,9 @@ def ask(
     subject = _subject(space, device, weights)
     row = find_row(query, modality)
     if row is not None:
-        vector, encoder = subject.project_row(row), row.memory.encoder.name
+        vector, by = subject.project_row(row), row.memory.encoder.name
         name = f"{row.memory.path}#{row.row.id}"
-        return Query(name, row.modality, encoder, vector, row.row, row.memory, row.row.note)
+        return Query(name, row.modality, by, vector, row.row, row.memory, row.row.note)
     item = item_from_query(query, [modality] if modality else subject.modalities)
     inputs = Inputs(item.modality, [item])
     found, failed = _queries(subject, inputs if up is None else state_up(inputs, up), encoder)
@@ -113,7 +116,7 @@ def ask_many(
     source: str,
     *,
     modality: Modality | None = None,
-    encoder: str | None = None,
+    encoder: str | Sequence[str] | None = None,
     device: str = "cpu",
     weights: Sequence[Path] = (),
     up: Up | None = None,
@@ -138,7 +141,9 @@ def _subject(space: ConnectedSpace | Subject, device: str, weights: Sequence[Pat
     return space if isinstance(space, Subject) else Subject("the space", space, device=device, weights=weights)
 
 
-def _queries(subject: Subject, inputs: Inputs, encoder: str | None) -> tuple[list[Query], list[tuple[Item, str]]]:
+def _queries(
+    subject: Subject, inputs: Inputs, encoder: str | Sequence[str] | None
+) -> tuple[list[Query], list[tuple[Item, str]]]:
     if not inputs.items:
         return [], []
     made = subject.embed(inputs, encoder=encoder)
@@ -151,7 +156,7 @@ def _queries(subject: Subject, inputs: Inputs, encoder: str | None) -> tuple[lis
 
 
 def _gallery(space: ConnectedSpace, memory: Memory, modality: Modality) -> Blocks:
-    return lambda: space.project_blocks(memory, modality=modality)
+    return memory.projected if isinstance(memory, Gallery) else lambda: space.project_blocks(memory, modality=modality)
 
 
 def make_index(
@@ -181,9 +186,13 @@ def open_index(
 
     Raises:
         ArtifactError: the memory does not belong to the space, or its index is missing, damaged or stale.
-        InputError: the memory lacks the modality.
+        InputError: the memory lacks the modality; or an index of several memories, which are searched exactly.
     """
-    space.check_memory(memory, modality)
+    if isinstance(memory, Gallery):
+        if kind != "exact":
+            raise InputError(f"--index {kind} is of one memory, and the gallery is {memory.path}; leave it out")
+    else:
+        space.check_memory(memory, modality)
     if kind == "exact":
         return ExactIndex(_gallery(space, memory, modality))
     path = index_path(memory.path, space.fingerprint, modality, kind)
@@ -204,7 +213,7 @@ def retrieve(
     Args:
         space: The space the queries were asked in.
         queries: From ``ask`` and ``ask_many``, or (Q, dim) unit vectors of the space.
-        memory: The gallery; its encoder is one of the space's.
+        memory: The gallery; its encoder is one of the space's. Several memories are one as a ``Gallery``.
         modality: What to look for in it.
         k: Hits wanted; a smaller gallery gives all it has.
         index: From ``open_index``; an exact search when left out.
@@ -229,3 +238,23 @@ def retrieve(
 def _hit(memory: Memory, rank: int, row: Row, score: float) -> Hit:
     path = memory.source_path(row)
     return Hit(rank, row.id, score, row.source, row.text, os.path.relpath(path) if path else None)
+
+
+def facts_of(space: ConnectedSpace, memory: Memory, modality: Modality, index: str) -> dict[str, Any]:
+    """Return what an answer rests on, as JSON-ready values."""
+    return {
+        "method": space.method,
+        "memory": str(memory.path),
+        "modality": modality.value,
+        "gallery": memory.rows(modality),
+        "search": index,
+    }
+
+
+def as_answers(queries: Sequence[Query], hits: Sequence[Sequence[Hit]], *, many: bool) -> dict[str, Any]:
+    """Return queries with their hits as JSON-ready values; of not ``many``, the one query's alone."""
+    answers = [
+        {"query": q.name, "query_modality": q.modality.value, "encoder": q.encoder, "hits": [asdict(h) for h in found]}
+        for q, found in zip(queries, hits, strict=True)
+    ]
+    return {"queries": answers} if many else answers[0]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from cmcr.ask.gallery import Gallery, mixed_in
 from cmcr.ask.row_names import NamedRow
+from cmcr.ask.shares import Shares, check_used, read_shares
 from cmcr.devices import Precision
 from cmcr.embed import embed
 from cmcr.embed.shard import Embedder
@@ -33,9 +35,9 @@ class Embedded:
 
     Attributes:
         items: Those that have a vector, in the order of the input.
-        raw: (N, D) float32 unit vectors of the encoder.
+        raw: (N, D) float32 unit vectors of the encoder; of several, of the first.
         vectors: (N, dim) float32 unit vectors in the space; ``raw`` for a bare encoder.
-        encoder: Who embedded them.
+        encoder: Who embedded them; of several, all names with + between.
         skips: The items that could not be embedded, with their reasons.
         fingerprint: Of the memory that keeps the raw vectors; empty where none does.
         notes: What decoders told of some items in this run, by id.
@@ -63,6 +65,7 @@ class Subject:
         space: The connected space, or None for a bare encoder.
         modalities: What it embeds.
         fingerprint: Of the space or the encoder.
+        shares: How much each encoder counts that sees an item; who is named for a modality takes part in embedding it.
     """
 
     def __init__(
@@ -73,8 +76,11 @@ class Subject:
         device: str = "cpu",
         weights: Sequence[Path] = (),
         precision: Precision = "fp32",
+        shares: Shares | Sequence[str] = (),
     ) -> None:
+        """Take a space, or load the encoder of that name; ``shares`` may be ``ENCODER:MODALITY=WEIGHT`` as well."""
         self.name, self.space = name, space
+        self.shares = shares if isinstance(shares, Mapping) else read_shares(shares, space)
         self._device, self._weights, self._precision = device, weights, precision
         self._loaded: dict[str, Encoder] = {}
         alone = None if space else self.load(name)
@@ -83,7 +89,13 @@ class Subject:
 
     @classmethod
     def open(
-        cls, name: str, *, device: str = "cpu", weights: Sequence[Path] = (), precision: Precision = "fp32"
+        cls,
+        name: str,
+        *,
+        device: str = "cpu",
+        weights: Sequence[Path] = (),
+        precision: Precision = "fp32",
+        shares: Shares | Sequence[str] = (),
     ) -> Subject:
         """Open a space folder, or load the encoder of that name.
 
@@ -92,7 +104,7 @@ class Subject:
             ArtifactError: a damaged space or checkpoint.
         """
         space = ConnectedSpace.from_pretrained(name) if Path(name).is_dir() else None
-        return cls(name, space, device=device, weights=weights, precision=precision)
+        return cls(name, space, device=device, weights=weights, precision=precision, shares=shares)
 
     @property
     def method(self) -> str:
@@ -128,6 +140,37 @@ class Subject:
         known = self.space.encoders if self.space else {}
         return next((name for name in names if name in known and modality in known[name].modalities), None)
 
+    def gallery(self, memories: Sequence[Memory], modality: Modality) -> Memory:
+        """Return the one memory, or several of the space's encoders as one, in which rows of one id are one item.
+
+        Raises:
+            InputError: as ``Gallery``, or several of a bare encoder.
+            ArtifactError: as ``Gallery``.
+        """
+        if len(memories) == 1:
+            return memories[0]
+        if self.space is None:
+            raise InputError(f"{len(memories)} memories of one side, and {self.name} is one encoder; give a space")
+        names = [memory.encoder.name for memory in memories]
+        own = {name: share for name, share in self.shares.get(modality, {}).items() if name in names}
+        return Gallery(self.space, memories, modality, own)
+
+    def check_shares(self, galleries: Sequence[tuple[Memory, Modality]], embedded: Sequence[Modality] = ()) -> None:
+        """Refuse a weight that counts nowhere: not for items ``embedded`` here, nor for those of galleries.
+
+        Raises:
+            InputError: there is one.
+        """
+        seen = {modality: [*self.shares.get(modality, {})] for modality in embedded}
+        for memory, modality in galleries:
+            seen[modality] = [*seen.get(modality, []), *mixed_in(memory)]
+        check_used(self.shares, seen)
+
+    def told_shares(self) -> dict[str, str]:
+        """Return the weights as a result tells them; nothing where there are none."""
+        told = [f"{name}:{m}={share:g}" for m, own in self.shares.items() for name, share in own.items()]
+        return {"weights": ", ".join(told)} if told else {}
+
     def load(self, name: str) -> Encoder:
         """Return an encoder, loaded once."""
         if name not in self._loaded:
@@ -158,6 +201,8 @@ class Subject:
         Raises:
             ArtifactError: as ``check_memory``, or the memory is damaged or lacks the modality.
         """
+        if isinstance(memory, Gallery):
+            return np.concatenate(list(memory.projected()))
         self.check_memory(memory, modality)
         return memory.vectors(modality) if self.space is None else self.space.project(memory, modality=modality)
 
@@ -173,17 +218,60 @@ class Subject:
         return vector
 
     def embed(
-        self, inputs: Inputs, folder: Path | None = None, *, encoder: str | None = None, progress: Progress = silent
+        self,
+        inputs: Inputs,
+        folder: Path | None = None,
+        *,
+        encoder: str | Sequence[str] | None = None,
+        progress: Progress = silent,
     ) -> Embedded:
         """Embed items into a memory under ``folder``, or take from it what a run before has embedded.
 
         Args:
             inputs: What to embed; ids are unique.
             folder: Holds a memory for each encoder; None: nothing is kept.
-            encoder: Which of the space's encoders; its first that has the modality when left out.
+            encoder: Which of the space's encoders; its first that has the modality when left out. What several see,
+                and those named in ``shares``, is mixed.
             progress: Told after every batch.
+
+        Raises:
+            InputError: as ``encoder_for``, or all who take part weigh 0.
         """
-        chosen = self.encoder_for(inputs.modality, encoder)
+        names = self._taking_part(inputs.modality, [encoder] if isinstance(encoder, str) else encoder or [])
+        made = [self._embed_by(name, inputs, folder, progress) for name in names]
+        return made[0] if len(made) == 1 else self._mixed(inputs, made)
+
+    def _taking_part(self, modality: Modality, asked: Sequence[str]) -> list[str | None]:
+        """Return who embeds items: those asked for or the space's first, and those named in ``shares``; not at 0."""
+        shares = self.shares.get(modality, {})
+        if self.space is None or (len(asked) < 2 and not shares):
+            return [*asked, None][:1]
+        first = [self.space.encoder_for(modality, name).name for name in asked or (None,)]
+        names = list(dict.fromkeys([*first, *shares]))
+        if not (heard := [name for name in names if shares.get(name, 1.0) > 0]):
+            raise InputError(f"the weights of {', '.join(names)} for {modality} sum to 0; expected one above 0")
+        return [*heard]
+
+    def _mixed(self, inputs: Inputs, made: Sequence[Embedded]) -> Embedded:
+        """Mix what several encoders see of the items that all of them could embed."""
+        assert self.space is not None  # noqa: S101  (a bare encoder is alone)
+        row_of = [{item.id: row for row, item in enumerate(each.items)} for each in made]
+        items = [item for item in made[0].items if all(item.id in rows for rows in row_of)]
+        raw = [each.raw[[rows[item.id] for item in items]] for each, rows in zip(made, row_of, strict=True)]
+        shares = self.shares.get(inputs.modality, {})
+        vectors = self.space.mix(
+            {each.encoder: rows for each, rows in zip(made, raw, strict=True)},
+            modality=inputs.modality,
+            weights={each.encoder: shares[each.encoder] for each in made if each.encoder in shares},
+        )
+        skips = {skip.id: skip for each in reversed(made) for skip in each.skips}
+        notes = {name: note for each in reversed(made) for name, note in each.notes.items()}
+        told = ("+".join(filter(None, (getattr(each, name) for each in made))) for name in ("encoder", "fingerprint"))
+        encoder, fingerprint = told
+        return Embedded(items, raw[0], vectors, encoder, list(skips.values()), fingerprint, notes)
+
+    def _embed_by(self, name: str | None, inputs: Inputs, folder: Path | None, progress: Progress) -> Embedded:
+        chosen = self.encoder_for(inputs.modality, name)
         if folder is None:
             return self._embed_once(chosen, inputs)
         path = folder / re.sub(r"[^A-Za-z0-9.-]+", "_", chosen.name)

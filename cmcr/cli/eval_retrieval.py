@@ -15,6 +15,7 @@ from cmcr.cli.modalities import memory_side
 from cmcr.cli.options import (
     AsJson,
     Device,
+    EncoderWeight,
     MediaRoot,
     PrecisionName,
     SubjectName,
@@ -78,11 +79,13 @@ def retrieval(
         ),
     ] = None,
     a: Annotated[
-        str | None, typer.Option("--a", help="MEMORY:MODALITY, e.g. mem/clap:audio.", rich_help_panel=_MEMORIES)
+        list[str] | None,
+        typer.Option("--a", help="MEMORY:MODALITY, e.g. mem/clap:audio; may be repeated.", rich_help_panel=_MEMORIES),
     ] = None,
     b: Annotated[
-        str | None, typer.Option("--b", help="MEMORY:MODALITY of the partners.", rich_help_panel=_MEMORIES)
+        list[str] | None, typer.Option("--b", help="MEMORY:MODALITY of the partners.", rich_help_panel=_MEMORIES)
     ] = None,
+    weight: EncoderWeight = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -104,26 +107,27 @@ def retrieval(
     """Retrieval over pairs, both ways: a picture for its sound and a sound for its picture, or any other two.
 
     recall@k is the share of queries with a right answer among the first k, ties counted against it. Pairs come from a
-    data set (--data), or from two memories whose rows carry the same ids (--a and --b).
+    data set (--data), or from two memories whose rows carry the same ids (--a and --b). Where a side is several
+    memories, rows of one id are one item, which each of their encoders sees.
     """
     _check(data, a, b, out)
     if data is None:
-        sides = memory_side(str(a), "--a"), memory_side(str(b), "--b")
-        paired, method = _of_memories(open_subject(subject, device, weights, precision), *sides)
+        sides = _side(a or [], "--a"), _side(b or [], "--b")
+        paired, method = _of_memories(open_subject(subject, device, weights, precision, weight), sides)
         folder = out
     else:
         folder = out or _OUT
-        options = {"device": device, "weights": weights or (), "precision": precision}
+        options = {"device": device, "weights": weights or (), "precision": precision, "shares": weight or ()}
         reading = {"layout": layout, "split": split, "frames": _frames(frames)}
         asking = {"pair": _pair(modalities), "encoders": encoder or (), "up": up}
         paired, method = _of_data(subject, data, folder, options, reading, asking)
     roots = [*(media_root or ()), *([data] if data is not None and data.is_dir() else [])]
     _present(paired, subject, method, folder, html=html, as_json=as_json, strict=strict, roots=roots)
-    _tell_next(subject, method, data, str(b), folder, html)
+    _tell_next(subject, method, data, b[0] if b else "", folder, html)
 
 
-def _check(data: Path | None, a: str | None, b: str | None, out: Path | None) -> None:
-    if (data is None) == (a is None) or (a is None) != (b is None):
+def _check(data: Path | None, a: list[str] | None, b: list[str] | None, out: Path | None) -> None:
+    if (data is None) != bool(a) or bool(a) != bool(b):
         raise typer.BadParameter("expected --data, or both --a and --b", param_hint="--data")
     if data is not None and out is not None and out.suffix == ".json":
         raise typer.BadParameter(f"{out}: expected a folder, for vectors are kept in it too", param_hint="--out")
@@ -148,11 +152,20 @@ def _pair(text: str | None) -> Pair | None:
     return Modality(names[0]), Modality(names[1])
 
 
-def _of_memories(subject: Subject, a: tuple[Path, Modality], b: tuple[Path, Modality]) -> tuple[Paired, str]:
+def _side(given: list[str], option: str) -> tuple[list[Path], Modality]:
+    sides = [memory_side(each, option) for each in given]
+    kinds = dict.fromkeys(modality for _, modality in sides)
+    if len(kinds) > 1:
+        raise typer.BadParameter(f"{' and '.join(kinds)}; one side is of one modality", param_hint=option)
+    return [path for path, _ in sides], sides[0][1]
+
+
+def _of_memories(subject: Subject, sides: Sequence[tuple[list[Path], Modality]]) -> tuple[Paired, str]:
     from cmcr.evaluate.retrieval.pairs import evaluate_memories
     from cmcr.memory import Memory
 
-    return evaluate_memories(subject, Memory.open(a[0]), a[1], Memory.open(b[0]), b[1]), subject.method
+    opened = [(subject.gallery([Memory.open(each) for each in paths], modality), modality) for paths, modality in sides]
+    return evaluate_memories(subject, *opened[0], *opened[1]), subject.method
 
 
 def _of_data(

@@ -28,7 +28,15 @@ PrecisionName = Annotated[
     Literal["fp32", "bf16", "fp16"], typer.Option(help="Of the encoders' matrix products.", rich_help_panel=WORK)
 ]
 
-
+EncoderWeight = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weight",
+        metavar="ENCODER:MODALITY=WEIGHT",
+        help="How much an encoder counts where several see one item; it is asked for items of that modality, too.",
+        show_default=False,
+    ),
+]
 MediaRoot = Annotated[
     list[Path] | None,
     typer.Option(
@@ -59,10 +67,16 @@ def warn_of_outside(previews: Previews) -> None:
 
 
 def open_subject(
-    name: str, device: str, weights: list[Path] | None, precision: Literal["fp32", "bf16", "fp16"]
+    name: str,
+    device: str,
+    weights: list[Path] | None,
+    precision: Literal["fp32", "bf16", "fp16"],
+    shares: list[str] | None = None,
 ) -> Subject:
     """Open what is evaluated, a space or a bare encoder, with the options above."""
     from cmcr.ask import Subject
     from cmcr.devices import choose_device
 
-    return Subject.open(name, device=choose_device(device), weights=weights or (), precision=precision)
+    return Subject.open(
+        name, device=choose_device(device), weights=weights or (), precision=precision, shares=shares or ()
+    )

@@ -12,21 +12,26 @@ import typer
 
 from cmcr import console
 from cmcr.cli.modalities import modality_option
-from cmcr.cli.options import MediaRoot, previews_in, warn_of_outside
+from cmcr.cli.options import EncoderWeight, MediaRoot, previews_in, warn_of_outside
 from cmcr.errors import InputError
 from cmcr.modality import Modality
 
 if TYPE_CHECKING:
     from cmcr.ask import Hit, Query
     from cmcr.memory import Memory
-    from cmcr.space import ConnectedSpace
+    from cmcr.report import Previews
 
 _SPACE = typer.Argument(help="A space folder made by cmcr connect.", show_default=False)
 
 
 def retrieve(
     space: Annotated[Path, _SPACE],
-    gallery: Annotated[Path, typer.Option("--in", help="The memory to look in.", show_default=False)],
+    gallery: Annotated[
+        list[Path],
+        typer.Option(
+            "--in", help="The memory to look in; of several, rows of one id are one item.", show_default=False
+        ),
+    ],
     query: Annotated[
         str | None,
         typer.Argument(help="A text, a file, or MEMORY[:MODALITY]#ID: a row of a memory.", show_default=False),
@@ -42,8 +47,10 @@ def retrieve(
         Modality | None, modality_option(help="The queries' modality, where it is not seen.")
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="Which encoder embeds the query. (default: the space's first that can)")
+        list[str] | None,
+        typer.Option(help="Which encoder embeds the query; several are mixed. (default: the space's first that can)"),
     ] = None,
+    weight: EncoderWeight = None,
     index: Annotated[
         Literal["exact", "flat", "hnsw", "ivf"],
         typer.Option(help="How to search; all but exact need cmcr index first."),
@@ -63,39 +70,46 @@ def retrieve(
     """Find the rows of a memory nearest to a query of any modality of the space."""
     if (query is None) == (queries is None):
         raise typer.BadParameter("expected a QUERY or --queries FILE, and not both", param_hint="QUERY")
-    from cmcr.ask import CHECKED_BYTES, ask, ask_many, open_index
+    from cmcr.ask import CHECKED_BYTES, Subject, ask, ask_many, open_index, retrieval_page
+    from cmcr.ask.retrieve import facts_of
     from cmcr.ask.retrieve import retrieve as find
     from cmcr.devices import choose_device
     from cmcr.memory import Memory
     from cmcr.space import ConnectedSpace
 
-    opened, memory = ConnectedSpace.from_pretrained(space), Memory.open(gallery)
-    wanted = _modality(memory, modality)
+    opened, memories = ConnectedSpace.from_pretrained(space), [Memory.open(path) for path in gallery]
+    wanted = _modality(memories[0], modality)
+    subject = Subject(str(space), opened, device=choose_device(device), weights=weights or (), shares=weight or ())
+    memory = subject.gallery(memories, wanted)
     if not memory.check_content(wanted, CHECKED_BYTES):
-        console.say(f"{gallery}: too large to be compared with its sha256 at each query; cmcr info --verify does that")
+        console.say(
+            f"{memory.path}: too large to be compared with its sha256 at each query; cmcr info --verify does that"
+        )
     searched = open_index(opened, memory, wanted, index, str(space))
-    options: dict[str, Any] = {"modality": query_modality, "encoder": encoder, "device": choose_device(device)}
-    options |= {"weights": weights or (), "up": up}
+    options: dict[str, Any] = {"modality": query_modality, "encoder": encoder, "up": up}
     if query is not None:
-        asked = [ask(opened, query, **options)]
+        asked = [ask(subject, query, **options)]
     else:
-        asked, failed = ask_many(opened, str(queries), **options)
+        asked, failed = ask_many(subject, str(queries), **options)
         for item, reason in failed:
             console.warn(f"{item.source}: {reason}; left out")
+    subject.check_shares([(memory, wanted)], [each.modality for each in asked if each.memory is None])
     for each in asked:
         if each.note:
             console.warn(f"{each.name}: {each.note}")
     hits = find(opened, asked, memory, wanted, k, searched)
     if memory.rows(wanted) < k:
         console.say(f"the gallery holds {memory.rows(wanted)} rows, fewer than -k {k}: all of them are shown")
-    facts = _facts(opened, space, memory, wanted, index)
+    facts = {"space": str(space)} | facts_of(opened, memory, wanted, index) | subject.told_shares()
     if html:
-        _write_page(html, asked, hits, memory, wanted, facts, media_root or ())
+        previews = previews_in(media_root or ())
+        _write_page(html, retrieval_page(asked, hits, memory, wanted, facts, previews), previews)
     _show(asked, hits, facts, as_json, many=query is None)
     if not html:
+        given = {"--in": gallery, "--encoder": encoder, "--weight": weight, "--modality": [wanted], "-k": [k]}
         again = [query] if query is not None else ["--queries", str(queries)]
-        options_again = ["--in", str(gallery), "--modality", wanted.value, "-k", str(k), "--html", "hits.html"]
-        console.say("next: " + shlex.join(["cmcr", "retrieve", str(space), *again, *options_again]))
+        again += [text for flag, values in given.items() for each in values or () for text in (flag, str(each))]
+        console.say("next: " + shlex.join(["cmcr", "retrieve", str(space), *again, "--html", "hits.html"]))
 
 
 def _modality(memory: Memory, modality: Modality | None) -> Modality:
@@ -107,31 +121,13 @@ def _modality(memory: Memory, modality: Modality | None) -> Modality:
     return memory.modalities[0]
 
 
-def _facts(space: ConnectedSpace, path: Path, memory: Memory, modality: Modality, index: str) -> dict[str, Any]:
-    return {
-        "space": str(path),
-        "method": space.method,
-        "memory": str(memory.path),
-        "modality": modality.value,
-        "gallery": memory.rows(modality),
-        "search": index,
-    }
-
-
 def _show(
     queries: Sequence[Query], hits: Sequence[Sequence[Hit]], facts: dict[str, Any], as_json: bool, many: bool
 ) -> None:
     if as_json:
-        answers = [
-            {
-                "query": q.name,
-                "query_modality": q.modality.value,
-                "encoder": q.encoder,
-                "hits": [asdict(h) for h in found],
-            }
-            for q, found in zip(queries, hits, strict=True)
-        ]
-        console.show_json(facts | ({"queries": answers} if many else answers[0]))
+        from cmcr.ask.retrieve import as_answers
+
+        console.show_json(facts | as_answers(queries, hits, many=many))
         return
     rows = [
         [*([query.name] if many else []), hit.rank, f"{hit.score:.4f}", hit.id, hit.text or hit.path or hit.source]
@@ -142,20 +138,10 @@ def _show(
     console.show_table([*(["query"] if many else []), "rank", "score", "id", "what"], rows, title=title)
 
 
-def _write_page(
-    path: Path,
-    queries: Sequence[Query],
-    hits: Sequence[Sequence[Hit]],
-    memory: Memory,
-    modality: Modality,
-    facts: dict[str, Any],
-    roots: Sequence[Path],
-) -> None:
-    from cmcr.ask import retrieval_page
+def _write_page(path: Path, page: str, previews: Previews) -> None:
     from cmcr.files import write_text
 
-    previews = previews_in(roots)
-    write_text(path, retrieval_page(queries, hits, memory, modality, facts, previews))
+    write_text(path, page)
     warn_of_outside(previews)
     console.say(f"wrote {path}: open it in a browser")
 

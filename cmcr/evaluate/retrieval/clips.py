@@ -75,6 +75,7 @@ def evaluate(
     """
     start = time.perf_counter()
     chosen = pair or _only_pair(subject, clips)
+    subject.check_shares((), chosen)
     complete = [clip for clip in clips.usable if all(clip.parts.get(modality) for modality in chosen)]
     kept, doubles = _distinct(complete, chosen)
     parts = [_embed(subject, kept, modality, folder, encoders, up, progress) for modality in chosen]
@@ -85,6 +86,7 @@ def evaluate(
         raise InputError(f"{clips.name}: no usable pair of {' and '.join(chosen)} among {len(clips.clips)}: {reasons}")
     settings: dict[str, Any] = {"subject": subject.name, "method": subject.method, **clips.settings}
     settings["encoders"] = {part.modality.value: part.embedded.encoder for part in parts}
+    settings |= subject.told_shares()
     settings["duplicates"] = "removed"
     if any(len(clip.parts[m]) > 1 for clip in used for m in chosen if m is not Modality.TEXT):
         settings["frames averaged"] = "each projected, averaged, normalised"

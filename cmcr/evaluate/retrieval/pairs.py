@@ -127,6 +127,7 @@ def evaluate_memories(
     """
     start = time.perf_counter()
     subject = space if isinstance(space, Subject) else Subject("space", space)
+    subject.check_shares(((memory_a, modality_a), (memory_b, modality_b)))
     first, second = subject.project_memory(memory_a, modality_a), subject.project_memory(memory_b, modality_b)
     ids_a, ids_b = memory_a.ids(modality_a), memory_b.ids(modality_b)
     joined = join_ids(ids_a, ids_b, (str(memory_a.path), str(memory_b.path)))
@@ -151,7 +152,7 @@ def evaluate_memories(
     return measured(
         sides,
         ids,
-        settings={"method": subject.method},
+        settings={"method": subject.method} | subject.told_shares(),
         fingerprints=fingerprints,
         notes=_notes((names[0], len(ids_a)), (names[1], len(ids_b)), pairs) + _loosely_joined(ids, partners),
         start=start,

@@ -1,0 +1,156 @@
+"""Several memories as one gallery of a space: rows of one id are one item, which each of their encoders sees."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cmcr.errors import InputError
+from cmcr.items import join_ids
+from cmcr.memory import EncoderInfo, Manifest, MediaRoots, Memory, Row
+from cmcr.modality import Modality
+from cmcr.space import ConnectedSpace
+
+_BLOCK = 8192
+"""Items projected at a time."""
+
+
+class Gallery(Memory):
+    """One modality of several memories: an item lies where the weighted mean of what their encoders see of it lies.
+
+    An item that one memory alone holds lies where that one's encoder puts it. ``projected`` gives the vectors of the
+    space; the rest reads like one memory.
+
+    >>> from cmcr.memory import ArrayMemory
+    >>> from cmcr.space import Projector, ProjectorConfig, SpaceEncoder
+    >>> same = Projector(ProjectorConfig("identity", 2, 2))
+    >>> one, two = (SpaceEncoder(name, "", 2, (Modality.TEXT,)) for name in ("one", "two"))
+    >>> space = ConnectedSpace({"one": one, "two": two}, {"one": same, "two": same}, Modality.TEXT, "linear")
+    >>> seen = [ArrayMemory(name, {"text": rows}) for name, rows in (("one", [[1, 0]]), ("two", [[0, 1], [0, 1]]))]
+    >>> gallery = Gallery(space, seen, Modality.TEXT, {"two": 0})
+    >>> gallery.ids(Modality.TEXT), np.concatenate(list(gallery.projected())).tolist()
+    (['0', '1'], [[1.0, 0.0], [0.0, 1.0]])
+    """
+
+    def __init__(
+        self,
+        space: ConnectedSpace,
+        memories: Sequence[Memory],
+        modality: Modality,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        """Join the memories by id.
+
+        Args:
+            space: Where they all lie.
+            memories: Of different encoders of the space; an item's file is looked for in the first that holds it.
+            modality: What of them.
+            weights: By encoder; who is left out counts as its way in the space says.
+
+        Raises:
+            InputError: two memories of one encoder, or one id with two contents.
+            ArtifactError: a memory of another encoder than the space's.
+        """
+        names = [space.check_memory(memory, modality).name for memory in memories]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise InputError(f"two of the memories are of {twice}; of each encoder one holds the gallery")
+        path = Path(" + ".join(str(memory.path) for memory in memories))
+        info = EncoderInfo("+".join(names), "", space.dim)
+        super().__init__(path, Manifest(info, "float32", False, {modality: ()}, 0))
+        self.encoders = tuple(names)
+        self._space, self._memories, self._modality = space, list(memories), modality
+        self._weights = dict(weights or {})
+        self._items: list[Row] = []
+        self._seen = np.zeros((0, len(names)), np.int64)
+        for number in range(len(names)):
+            self._add(number)
+        first = (self._seen >= 0).argmax(axis=1)
+        self._home: dict[str, Memory] = {
+            row.id: self._memories[number] for row, number in zip(self._items, first, strict=True)
+        }
+
+    def _add(self, number: int) -> None:
+        """Join a memory's rows to the items that others hold; the rest are items of their own."""
+        memory, here = self._memories[number], list(self._memories[number].metadata(self._modality))
+        whose = " + ".join(str(each.path) for each in self._memories[:number]), str(memory.path)
+        rows, own = join_ids([item.id for item in self._items], [row.id for row in here], whose)
+        for row, other in zip(rows, own, strict=True):
+            contents = {self._items[row].hash, here[other].hash} - {None}
+            if len(contents) > 1:
+                raise InputError(
+                    f"{self._modality} {here[other].id!r} has different content in {whose[0]} and {whose[1]}; items of "
+                    "one id are one thing: give different ones different ids"
+                )
+        self._seen[rows, number] = own
+        fresh = np.setdiff1d(np.arange(len(here)), own)
+        added = np.full((len(fresh), len(self._memories)), -1, np.int64)
+        added[:, number] = fresh
+        # A memory that comes later has not been looked at: its column says so until it is.
+        self._seen = np.concatenate([self._seen, added])
+        self._items += [here[row] for row in fresh]
+
+    def projected(self) -> Iterator[np.ndarray]:
+        """Yield (n, dim) float32 unit vectors of the space, in the order of the items.
+
+        Raises:
+            InputError: the weights of all who see an item are 0, or what they see cancels out.
+        """
+        for start in range(0, len(self._seen), _BLOCK):
+            numbers = self._seen[start : start + _BLOCK]
+            vectors = np.empty((len(numbers), self._space.dim), np.float32)
+            present = numbers >= 0
+            for who in np.unique(present, axis=0):
+                here = (present == who).all(axis=1)
+                vectors[here] = self._mixed(numbers[here], np.flatnonzero(who).tolist())
+            yield vectors
+
+    def _mixed(self, numbers: np.ndarray, who: list[int]) -> np.ndarray:
+        """Return where the items lie that these memories hold."""
+        memories = [self._memories[each] for each in who]
+        seen = {
+            memory.encoder.name: memory.vectors(self._modality, numbers[:, each])
+            for each, memory in zip(who, memories, strict=True)
+        }
+        if len(seen) == 1:  # whatever its weight
+            ((name, rows),) = seen.items()
+            return self._space.project(rows, encoder=name, modality=self._modality)
+        weights = {name: weight for name, weight in self._weights.items() if name in seen}
+        return self._space.mix(seen, modality=self._modality, weights=weights)
+
+    def rows(self, modality: Modality) -> int:
+        """Return how many items there are."""
+        return len(self._items) if modality == self._modality else 0
+
+    def row(self, modality: Modality, index: int) -> Row:
+        """Return what the first memory that holds an item knows of it."""
+        return self._items[index]
+
+    def metadata(self, modality: Modality) -> Iterator[Row]:
+        """Yield what is known about each item."""
+        return iter(self._items)
+
+    def fingerprint(self, modality: Modality) -> str:
+        """Return a hex sha256 that changes with the memories, their order and the weights."""
+        parts = [*(memory.fingerprint(modality) for memory in self._memories), repr(sorted(self._weights.items()))]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def source_path(self, row: Row) -> Path | None:
+        """Return the file an item was made from, as the first memory that holds it says."""
+        return self._home[row.id].source_path(row)
+
+    def source_bytes(self, row: Row, roots: MediaRoots | None = None, most: int | None = None) -> bytes | None:
+        """Return the content an item was made from; see ``Memory.source_bytes``."""
+        return self._home[row.id].source_bytes(row, roots, most)
+
+    def check_content(self, modality: Modality, most: int | None = None) -> bool:
+        """Compare each memory's files with its manifest; see ``Memory.check_content``."""
+        compared = [memory.check_content(modality, most) for memory in self._memories]
+        return all(compared)
+
+
+def mixed_in(memory: Memory) -> tuple[str, ...]:
+    """Return the encoders whose views a gallery mixes; none of one memory."""
+    return memory.encoders if isinstance(memory, Gallery) else ()
