@@ -14,7 +14,7 @@ from cmcr.connect import ConnectConfig, connect
 from cmcr.errors import InputError, nearest
 from cmcr.hooks import Log, Progress, unlogged
 from cmcr.memory import ArrayMemory
-from cmcr.memory.arrays import modality_named
+from cmcr.memory.arrays import check_same_rows, modality_named
 from cmcr.modality import Modality
 from cmcr.space import ConnectedSpace
 
@@ -79,7 +79,7 @@ def connect_arrays(
     shared = {base: set(overlaps.values())} | {name: {overlaps[name]} for name in others}
     held = [_memory(name, arrays, shared[name], (ids or {}).get(name)) for name, arrays in encoders.items()]
     for leaf in () if ids else held[1:]:
-        _check_rows(held[0], leaf, overlaps[leaf.encoder.name])
+        check_same_rows(held[0], leaf, overlaps[leaf.encoder.name])
     chosen = [modality_named(each, "outer") if (each := (outer or {}).get(name)) else None for name in encoders]
     recipe = config if method is None else config.replace(method=method)
     bar = console.progress("connecting") if progress is None else nullcontext(progress)
@@ -132,14 +132,3 @@ def _memory(name: str, arrays: Mapping[str, ArrayLike], shared: set[Modality], i
             raise InputError(f"ids of {name}: it shares {' and '.join(sorted(shared))}; give them by modality")
         ids = {str(next(iter(shared))): ids}
     return ArrayMemory(name, arrays, ids)
-
-
-def _check_rows(base: ArrayMemory, other: ArrayMemory, via: Modality) -> None:
-    """Refuse rows that are paired by position where there are more of them on one side."""
-    rows = {memory.encoder.name: memory.rows(via) for memory in (base, other)}
-    if len(set(rows.values())) > 1:
-        counts = " and ".join(f"{name} {count}" for name, count in rows.items())
-        names = ", ".join(f'"{name}": [...]' for name in rows)
-        raise InputError(
-            f"rows of {via}: {counts}; they are paired by position, so give equally many, or ids={{{names}}}"
-        )

@@ -84,6 +84,21 @@ class ArrayMemory(Memory):
         return Row(self._ids[modality_named(shard.metadata, "")][number], "", None, None)
 
 
+def check_same_rows(base: ArrayMemory, other: ArrayMemory, via: Modality) -> None:
+    """Refuse rows that are paired by position where there are more of them on one side.
+
+    Raises:
+        InputError: there are.
+    """
+    rows = {memory.encoder.name: memory.rows(via) for memory in (base, other)}
+    if len(set(rows.values())) > 1:
+        counts = " and ".join(f"{name} {count}" for name, count in rows.items())
+        names = ", ".join(f'"{name}": [...]' for name in rows)
+        raise InputError(
+            f"rows of {via}: {counts}; they are paired by position, so give equally many, or ids={{{names}}}"
+        )
+
+
 def modality_named(name: str, said: str) -> Modality:
     """Return the modality of a name that ``said`` gave.
 
