@@ -123,8 +123,7 @@ def test_settings_of_a_package_are_checked_told_and_left_behind_with_it(site, ca
 
 def test_a_method_that_says_it_is_one_sided_and_moves_the_base_is_refused(site, tmp_path, capsys):
     moved = """
-from cmcr.connect import Method
-from cmcr.connect.methods.linear import Centring, Linear
+from cmcr.connect.methods.linear import Linear
 class Mine(Linear):
     def fit(self, validation, folder, progress, log):
         from cmcr.connect import measured, new_projectors

@@ -204,6 +204,20 @@ def test_spaces_that_cannot_be_joined_are_named(memories, tmp_path):
         join_spaces()
 
 
+def test_what_cannot_be_joined_leaves_nothing_and_no_space_is_written_into_a_memory(memories, tmp_path, capsys):
+    linked(memories, tmp_path, freeze_base=True)
+    linked(memories, tmp_path, "hands", "others", via=CLOUD, freeze_base=True)
+    one, other = (str(tmp_path / name) for name in ("eyes-ears1", "hands-others2"))
+    assert main(["join", one, other, "-o", str(tmp_path / "both")]) == 1
+    told = capsys.readouterr().err
+    assert "different bases" in told and told.count("\n") == 1 and not (tmp_path / "both").exists()
+    shutil.copytree(memories / "eyes", tmp_path / "eyes")
+    before = sorted(tmp_path.glob("eyes/**"))
+    with pytest.raises(InputError, match="eyes is a memory; choose another folder for the space"):
+        ConnectedSpace.from_pretrained(one).save(tmp_path / "eyes")
+    assert sorted(tmp_path.glob("eyes/**")) == before
+
+
 def test_a_third_space_joins_what_was_joined(memories, tmp_path, star):
     write(tmp_path / "nose", "enc-n", dict(_vectors(memories / "ears")))
     shutil.copytree(memories / "eyes", tmp_path / "eyes")

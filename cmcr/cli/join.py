@@ -23,11 +23,10 @@ def join(
 
     if len(spaces) < 2:
         raise InputError(f"{spaces[0]} alone; give two or more spaces to join")
-    opened = [ConnectedSpace.from_pretrained(path) for path in spaces]
+    space = join_spaces(*(ConnectedSpace.from_pretrained(path) for path in spaces))
     with locked(out):
         if (out / "config.json").exists() and not overwrite:
             raise ArtifactError(f"{out} holds a space; choose another folder or add --overwrite")
-        space = join_spaces(*opened)
         space.save(out)
     held = {name: [str(modality) for modality in each.modalities] for name, each in space.encoders.items()}
     if as_json:

@@ -28,9 +28,18 @@ def run_folder(out: Path, run: str | Path | None) -> Path:
     folder = Path(run) if run is not None else out.with_name(out.name + ".run")
     if folder.resolve() == out.resolve():
         raise InputError(f"{out} is to be both the run and the space; choose another folder with --run")
-    if (out / MANIFEST).exists():
-        raise InputError(f"{out} is a memory; choose another folder for the space")
+    refuse_memory(out)
     return folder
+
+
+def refuse_memory(folder: Path) -> None:
+    """Refuse to write a space into a memory.
+
+    Raises:
+        InputError: the folder is one.
+    """
+    if (folder / MANIFEST).exists():
+        raise InputError(f"{folder} is a memory; choose another folder for the space")
 
 
 @contextmanager

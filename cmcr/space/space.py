@@ -24,6 +24,7 @@ from cmcr.space.config import FORMAT, VERSION, checked_config, plain_links, read
 from cmcr.space.parts import Link, MeanOfMaps, Router, SpaceEncoder, Way, frozen_base
 from cmcr.space.projector import OfModality, Projector
 from cmcr.space.rows import checked_weights, unit_rows, weighted_mean
+from cmcr.space.run import refuse_memory
 
 __all__ = ["ConnectedSpace", "SpaceEncoder", "card"]
 
@@ -277,8 +278,13 @@ class ConnectedSpace:
         return save_tensors(tensors or {"none": torch.zeros(0)})
 
     def save(self, path: str | Path) -> None:
-        """Write config.json, model.safetensors and the card README.md into the folder ``path``."""
+        """Write config.json, model.safetensors and the card README.md into the folder ``path``.
+
+        Raises:
+            InputError: the folder is a memory.
+        """
         folder, weights = Path(path), self._weights()
+        refuse_memory(folder)
         for left in left_behind(folder):
             if left.name.startswith((".config.json.", ".model.safetensors.", ".README.md.")):
                 left.unlink(missing_ok=True)
