@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cmcr.errors import InputError, nearest
@@ -12,30 +13,31 @@ from cmcr.schema import MAX_INT, shown
 
 
 def setting(
-    default: Any,
-    help: str,
+    default: Any = dataclasses.MISSING,
+    help: str = "",
     *,
     positive: bool = False,
     below: float | None = None,
     most: float | None = None,
     alias: str = "",
+    panel: str | None = None,
     check: Callable[[Any], str] | None = None,
 ) -> Any:
     """Return a field of a dataclass of settings; the choices of a ``Literal`` are its annotation's.
 
     Args:
-        default: The method's own, of the annotated type: bool, int, float, str or a ``Literal`` of texts.
+        default: Of the annotated type: bool, int, float, str, Path, a ``Literal`` of texts, or one of these ``| None``;
+            left out where a value must be given.
         help: What ``--help`` says of it.
         positive: Whether 0 is refused; numbers below 0 always are.
         below: A number that it must be below.
         most: The largest number it may be.
         alias: Another name of its flag and TOML key, for a name that Python forbids.
+        panel: Where ``--help`` shows it, if not among the options of all.
         check: Returns what was expected instead of a value, or an empty text.
     """
-    return dataclasses.field(
-        default=default,
-        metadata={"help": help, "positive": positive, "below": below, "most": most, "alias": alias, "check": check},
-    )
+    given = {"positive": positive, "below": below, "most": most, "alias": alias, "panel": panel, "check": check}
+    return dataclasses.field(default=default, metadata={"help": help, **given})
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,25 @@ class Setting:
     below: float | None = None
     most: float | None = None
     alias: str = ""
+    panel: str | None = None
     check: Callable[[Any], str] | None = None
+
+    @property
+    def needed(self) -> bool:
+        """Whether a value must be given."""
+        return self.default is dataclasses.MISSING
+
+    @property
+    def plain(self) -> Any:
+        """The type, without None where that is allowed beside it."""
+        optional = type(None) in get_args(self.kind)
+        return next(each for each in get_args(self.kind) if each is not type(None)) if optional else self.kind
+
+    @property
+    def known(self) -> bool:
+        """Whether the type is one that can be checked and given as a flag."""
+        texts = get_origin(self.plain) is Literal and all(isinstance(each, str) for each in get_args(self.plain))
+        return texts or self.plain in (bool, int, float, str, Path)
 
     def checked(self, value: Any) -> Any:
         """Return a value as this setting's type.
@@ -62,30 +82,55 @@ class Setting:
         Raises:
             InputError: the wrong type, or outside of its choices or its range.
         """
+        if value is None and self.plain is not self.kind:
+            return None
         if expected := self._expected(value):
             raise InputError(f"{self.name} {shown(value)}; expected {expected}")
-        return int(value) if self.kind is int else value  # 3.0 is a whole number, but no number of epochs to Python
+        # 3.0 is a whole number, but no number of epochs to Python.
+        return self.plain(value) if self.plain in (int, Path) else value
 
     def _expected(self, value: Any) -> str:
-        if get_origin(self.kind) is Literal:
-            known = get_args(self.kind)
+        if get_origin(self.plain) is Literal:
+            known = get_args(self.plain)
             return "" if value in known else f"one of {', '.join(known)}{nearest(shown(value), known)}"
-        if self.kind in (bool, str):
-            names = {bool: "true or false", str: "text"}
-            return names[self.kind] if not isinstance(value, self.kind) else self.check(value) if self.check else ""
+        if self.plain in (bool, str, Path):
+            names = {bool: "true or false", str: "text", Path: "a path"}
+            fits = isinstance(value, (str, Path) if self.plain is Path else self.plain)
+            return names[self.plain] if not fits else self.check(value) if self.check else ""
         return self._number(value)
 
     def _number(self, value: Any) -> str:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and not 0 <= value <= MAX_INT:
             return "a finite number of 0 or more, and of 64 bits"
-        if not number or (self.kind is int and value != int(value)):
-            return "a whole number" if self.kind is int else "a number"
+        if not number or (self.plain is int and value != int(value)):
+            return "a whole number" if self.plain is int else "a number"
         if self.most is not None and value > self.most:
             return f"at most {self.most}"
         if self.positive and not value:
             return "a number above 0"
         return f"a number below {self.below}" if self.below is not None and value >= self.below else ""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A dataclass of settings whose values are checked when it is made.
+
+    >>> @dataclass(frozen=True)
+    ... class Few(Checked):
+    ...     rows: int = setting(10, "Rows looked at.", positive=True)
+    >>> Few(3)
+    Few(rows=3)
+    """
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            InputError: another type, or outside of its choices or its range.
+        """
+        for each in settings_of(type(self)):
+            object.__setattr__(self, each.name, each.checked(getattr(self, each.name)))
 
 
 def settings_of(kind: Any) -> list[Setting]:

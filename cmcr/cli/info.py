@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from cmcr import console
-from cmcr.describe import described, in_words, space_config, space_rows
 from cmcr.reading import reading
+from cmcr.space.describe import described, in_words, space_config, space_rows
 
 
 def info(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Optional
 import typer
 from typer.core import TyperCommand
 
+from cmcr.cli.flags import keyword, with_parameters
 from cmcr.connect.methods import BUILT_IN, known_methods, known_settings, load_method
 from cmcr.connect.methods.panels import EVERY, added_by, by_panel, default_told, method_of, settings_for
 from cmcr.settings import Setting
@@ -19,10 +20,7 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give a function the flags of every built-in method instead of its ``**settings``."""
     fixed = inspect.signature(command, eval_str=True)
     parameters = [each for each in fixed.parameters.values() if each.kind is not each.VAR_KEYWORD]
-    parameters += [_method(), *(_parameter(panel, each) for panel, each in by_panel())]
-    command.__signature__ = fixed.replace(parameters=parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {each.name: each.annotation for each in parameters} | {"return": None}
-    return command
+    return with_parameters(command, [*parameters, _method(), *(_parameter(panel, each) for panel, each in by_panel())])
 
 
 class SettingsCommand(TyperCommand):
@@ -86,7 +84,7 @@ def _method() -> inspect.Parameter:
         rich_help_panel=EVERY,
         show_default=False,
     )
-    return _keyword("method", Annotated[Optional[str], option])  # noqa: UP045  (read as it runs)
+    return keyword("method", Annotated[Optional[str], option])  # noqa: UP045  (read as it runs)
 
 
 def _parameter(panel: str, setting: Setting) -> inspect.Parameter:
@@ -95,11 +93,7 @@ def _parameter(panel: str, setting: Setting) -> inspect.Parameter:
         flag += f"/--no-{flag[2:]}"
     told = f"{setting.help} (default: {default_told(setting, panel)})"
     option = typer.Option(flag, help=told, rich_help_panel=panel, show_default=False)
-    return _keyword(setting.name, Annotated[Optional[setting.kind], option])  # noqa: UP045
-
-
-def _keyword(name: str, annotation: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return keyword(setting.name, Annotated[Optional[setting.kind], option])  # noqa: UP045
 
 
 def _params(parameters: Iterable[inspect.Parameter]) -> list[Any]:
@@ -107,9 +101,6 @@ def _params(parameters: Iterable[inspect.Parameter]) -> list[Any]:
 
     def only(**settings: Any) -> None: ...
 
-    kept = list(parameters)
-    only.__signature__ = inspect.Signature(kept)  # type: ignore[attr-defined]
-    only.__annotations__ = {each.name: each.annotation for each in kept}
     app = typer.Typer(add_completion=False)
-    app.command()(only)
+    app.command()(with_parameters(only, parameters))
     return list(typer.main.get_command(app).params)

@@ -1,5 +1,7 @@
 """ModelNet40 zero-shot, as ULIP measures it: 2,468 test shapes, 8,192 farthest points, xyz only, 40 classes.
 
+It is a preset of the zero-shot classification of any labelled files, which is here too.
+
 The text side is ``zero_shot_classification``. On the point side farthest points are chosen here, from a cloud's first
 point on (ULIP begins at random); centring, scaling and turning are the encoder's own and part of its fingerprint.
 """
@@ -13,6 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +23,8 @@ from cmcr.ask import Subject
 from cmcr.datasets import MODELNET40, Labelled, read_labelled
 from cmcr.encoders.point_bert import farthest_points
 from cmcr.errors import InputError, ItemError
-from cmcr.evaluate.zero_shot.classes import ORDERS, Order, Templates, class_labels, load_templates
+from cmcr.evaluate.zero_shot.choices import Choices, ModelNet40
+from cmcr.evaluate.zero_shot.classes import ORDERS, Templates, class_labels, load_templates
 from cmcr.evaluate.zero_shot.classify import Outcome
 from cmcr.evaluate.zero_shot.classify import evaluate as classify
 from cmcr.files import write_atomic
@@ -30,10 +34,8 @@ from cmcr.modality import Modality
 from cmcr.reading import open_npy
 from cmcr.shapes.clouds import read_point_cloud
 
-POINTS = 8192
-"""Of ULIP's test script; C-MCR's own number is not published."""
 LAYOUTS = ("modelnet40", "princeton", "ulip-dat", "h5", "manifest", "folders")
-NAME = "modelnet40"
+NAME = ModelNet40.preset
 
 _OWN_POINTS = (("tiny-ulip", 1024), ("ulip:", 8192))
 """Encoders that draw points themselves, by the beginning of their names, and how many they keep."""
@@ -44,18 +46,9 @@ def evaluate(
     path: Path,
     *,
     folder: Path,
-    layout: str | None = None,
-    split: str | None = None,
-    names: Path | None = None,
-    labels: Path | None = None,
     templates: Templates | None = None,
-    points: int = POINTS,
-    up: Up | None = None,
-    orders: Sequence[Order] = ORDERS,
-    encoder: str | None = None,
-    text_encoder: str | None = None,
-    ladder: bool = False,
     progress: Progress = silent,
+    **choices: Any,
 ) -> Outcome:
     """Classify the shapes of ModelNet40, or of a data set in one of its layouts.
 
@@ -63,47 +56,73 @@ def evaluate(
         subject: A space or an encoder.
         path: The data set; see ``datasets.labelled.LAYOUTS``.
         folder: Holds ``memories``, and ``unpacked`` clouds.
-        layout: One of ``LAYOUTS``; None: seen from what is there.
-        split: None for ``test``.
-        names: A file of class names in the order of their numbers.
-        labels: A file of what the classes are called; their names with blanks when left out.
         templates: Those of ImageNet when left out.
-        points: Farthest points chosen of each cloud that has more; 0 leaves clouds as they are.
-        up: The axis that points up in the files; None: as the layout has it, else as the encoder expects.
-        orders: Which orders of averaging and projecting.
-        encoder: Which of the space's encoders embeds the clouds.
-        text_encoder: Which embeds the phrases.
-        ladder: Also ask the clouds' encoder alone.
         progress: Told after every cloud.
+        choices: Those of ``ModelNet40``.
 
     Raises:
         InputError: a file that the layout needs is not there, or another layout.
     """
+    chosen = ModelNet40(**choices)
+    return evaluate_data(subject, read_data(subject, path, chosen, folder), chosen, folder, templates, progress)
+
+
+def read_data(
+    subject: Subject, path: Path, choices: Choices, folder: Path, modality: Modality | None = None
+) -> Labelled:
+    """Return a labelled data set: of any modality of the subject, or of ModelNet40's preset its clouds.
+
+    Raises:
+        InputError: a file that the layout needs is not there, or a layout that ModelNet40 never has.
+    """
     data = read_labelled(
         path,
         unpack=folder / "unpacked",
-        layout=layout,
-        modalities=[Modality.POINT_CLOUD],
-        split=split,
-        names=names,
-        points=points,
+        layout=choices.layout,
+        modalities=[modality] if modality else [Modality.POINT_CLOUD] if choices.preset else subject.modalities,
+        split=choices.split,
+        names=choices.names,
+        points=choices.points,
     )
+    if not choices.preset:
+        return data
     if data.layout not in LAYOUTS:
         raise InputError(f"{path}: layout {data.layout}; expected {', '.join(LAYOUTS)}; see cmcr eval zero-shot")
     if set(data.classes) != MODELNET40:
         told = f"{len(data.classes)} classes: {', '.join(data.classes[:3])} ..."
         data = replace(data, notes=(*data.notes, f"not the classes of ModelNet40, but {told}"))
-    ready = prepared(data, folder / "unpacked", points, up, progress)
+    return replace(data, name=choices.preset)
+
+
+def evaluate_data(
+    subject: Subject,
+    data: Labelled,
+    choices: Choices,
+    folder: Path,
+    templates: Templates | None = None,
+    progress: Progress = silent,
+) -> Outcome:
+    """Classify what ``read_data`` returned; see ``classify.evaluate``.
+
+    Raises:
+        InputError: unknown templates, labels that do not fit, or nothing can be embedded.
+    """
+    kind = data.inputs.modality
+    source = choices.templates or ("sound" if kind is Modality.AUDIO else "imagenet")
+    phrases = templates or load_templates(source, data.name, choices.template_set)
+    said = class_labels(data.classes, choices.labels, data.name)
+    if kind is Modality.POINT_CLOUD:
+        data = prepared(data, folder / "unpacked", choices.points, choices.up, progress)
     outcome = classify(
         subject,
-        replace(ready, name=NAME),
-        class_labels(data.classes, labels, NAME),
-        templates or load_templates("imagenet"),
+        data,
+        said,
+        phrases,
         folder=folder / "memories",
-        orders=orders,
-        encoder=encoder,
-        text_encoder=text_encoder,
-        ladder=ladder,
+        orders=ORDERS if choices.order == "both" else [choices.order],
+        encoder=choices.encoder,
+        text_encoder=choices.text_encoder,
+        ladder=choices.ladder,
         progress=progress,
     )
     return with_own_sampling(outcome)
