@@ -42,6 +42,11 @@ class Plugin:
         """The package with its version, in words."""
         return f"the package {self.package} {self.version}".rstrip()
 
+    @property
+    def summary(self) -> str:
+        """What the package says of itself in a line; empty where it says nothing."""
+        return " ".join(((self.point.dist.metadata["Summary"] if self.point.dist else None) or "").split())
+
     def load(self) -> Any:
         """Import what it names.
 

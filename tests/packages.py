@@ -7,11 +7,12 @@ from pathlib import Path
 EXTENDING = Path(__file__).parent.parent / "docs" / "extending.md"
 
 
-def install(folder, name, entry_points, **modules):
+def install(folder, name, entry_points, summary="", **modules):
     """Write modules (name=source) and what pip would leave of a package with `entry_points` {group: {name: value}}."""
     about = Path(folder, f"{name.replace('-', '_')}-1.0.dist-info")
     about.mkdir(parents=True)
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    told = f"Summary: {summary}\n" if summary else ""
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{told}")
     groups = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in each.items()) for group, each in entry_points.items()]
     (about / "entry_points.txt").write_text("\n".join(groups))
     for module, source in modules.items():
@@ -24,4 +25,4 @@ def install_section(folder, heading):
     section = EXTENDING.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
     name, source = re.search(r"`(\w+)\.py`.*?```python\n(.*?)```", section, re.DOTALL).groups()
     project = tomllib.loads(re.search(r"```toml\n(.*?)```", section, re.DOTALL)[1])["project"]
-    return install(folder, project["name"], project["entry-points"], **{name: source})
+    return install(folder, project["name"], project["entry-points"], project.get("description", ""), **{name: source})

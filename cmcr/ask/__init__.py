@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from cmcr.ask.gallery import Gallery
     from cmcr.ask.page import retrieval_page, show_hit, show_query
     from cmcr.ask.retrieve import CHECKED_BYTES, Hit, Query, ask, ask_many, make_index, open_index
+    from cmcr.ask.row_names import open_side
     from cmcr.ask.shares import Shares
     from cmcr.ask.subject import Embedded, Subject
 
@@ -26,6 +27,7 @@ __all__ = [
     "export_vectors",
     "make_index",
     "open_index",
+    "open_side",
     "retrieval_page",
     "show_hit",
     "show_query",
@@ -38,6 +40,7 @@ __getattr__ = lazily(
         "gallery": ("Gallery",),
         "page": ("retrieval_page", "show_hit", "show_query"),
         "retrieve": ("CHECKED_BYTES", "Hit", "Query", "ask", "ask_many", "make_index", "open_index"),
+        "row_names": ("open_side",),
         "shares": ("Shares",),
         "subject": ("Embedded", "Subject"),
     },

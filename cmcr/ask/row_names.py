@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from cmcr.errors import InputError, nearest
+from cmcr.errors import CmcrError, InputError, nearest
 from cmcr.items import same_id
 from cmcr.memory import MANIFEST, Memory
 from cmcr.memory.memory import Row
-from cmcr.modality import OWN, Modality
+from cmcr.modality import OWN, Modality, in_order
 
 _LONGEST = 4096
 """Characters of a name in which a memory's path is looked for."""
@@ -54,6 +55,39 @@ def find_row(name: str, modality: Modality | None = None) -> NamedRow | None:
     if len(found) > 1:
         raise InputError(_several(name, found))
     return found[0]
+
+
+def open_side(value: str) -> tuple[Memory, Modality]:
+    """Open what ``MEMORY:MODALITY`` names.
+
+    Raises:
+        InputError: as ``split_side``.
+        ArtifactError: the memory is not there, or damaged, or lacks the modality.
+    """
+    path, modality = split_side(value)
+    memory = Memory.open(path)
+    memory.shards(modality)
+    return memory, modality
+
+
+def split_side(value: str) -> tuple[Path, Modality]:
+    """Return the two parts of ``MEMORY:MODALITY``.
+
+    Raises:
+        InputError: there are no two, or the modality is neither registered nor held by the memory.
+    """
+    path, _, name = value.rpartition(":")
+    known = in_order({*Modality, *_modalities(path)})
+    if not path or name not in known:
+        raise InputError(f"{value!r}: expected MEMORY:MODALITY with one of {', '.join(known)}{nearest(name, known)}")
+    return Path(path), Modality(name)
+
+
+def _modalities(path: str) -> tuple[Modality, ...]:
+    try:
+        return Memory.open(path).modalities if path else ()
+    except (CmcrError, OSError, ValueError):  # whoever opens it tells what is wrong with it
+        return ()
 
 
 def _readings(name: str) -> Iterator[tuple[Memory, Modality | None, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 from cmcr.cli.groups import LazyGroup
@@ -9,9 +11,24 @@ from cmcr.commands import EVALUATIONS
 
 
 class _Evaluations(LazyGroup):
-    """The evaluations."""
+    """The evaluations, and those of installed packages."""
 
     table = EVALUATIONS
+
+    def others(self) -> dict[str, str]:
+        """Return the evaluations of installed packages, each with its package's summary."""
+        from rich.markup import escape
+
+        from cmcr.evaluate.plugins import summaries
+        from cmcr.printable import printable
+
+        return {name: escape(printable(line)) for name, line in summaries().items()}
+
+    def load_other(self, name: str) -> Any:
+        """Return the command of an installed package's evaluation."""
+        from cmcr.cli.eval_plugin import command_of
+
+        return command_of(name)
 
 
 app = typer.Typer(

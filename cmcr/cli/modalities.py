@@ -7,8 +7,8 @@ from typing import Any
 
 import typer
 
-from cmcr.errors import CmcrError, nearest
-from cmcr.modality import OWN, Modality, ModalityError, in_order
+from cmcr.errors import CmcrError, InputError
+from cmcr.modality import OWN, Modality, ModalityError
 
 
 def modality_option(*flags: str, **settings: Any) -> Any:
@@ -37,24 +37,17 @@ def memory_side(value: str, option: str) -> tuple[Path, Modality]:
     Raises:
         typer.BadParameter: there are no two, or the modality is neither registered nor held by the memory.
     """
-    path, _, name = value.rpartition(":")
-    known = in_order({*Modality, *_held(path)})
-    if not path or name not in known:
-        expected = f"expected MEMORY:MODALITY with one of {', '.join(known)}{nearest(name, known)}"
-        raise typer.BadParameter(f"{value!r}: {expected}", param_hint=option)
-    return Path(path), Modality(name)
+    from cmcr.ask.row_names import split_side
+
+    try:
+        return split_side(value)
+    except InputError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def names_side(value: str) -> bool:
     """Tell whether a text reads as MEMORY:MODALITY."""
-    path, _, name = value.rpartition(":")
-    return bool(path) and (name in Modality or name in _held(path))
-
-
-def _held(path: str) -> tuple[Modality, ...]:
-    from cmcr.memory import Memory
-
     try:
-        return Memory.open(path).modalities if path else ()
-    except (CmcrError, OSError, ValueError):  # whoever opens it tells what is wrong with it
-        return ()
+        return bool(memory_side(value, ""))
+    except typer.BadParameter:
+        return False
