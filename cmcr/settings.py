@@ -26,8 +26,8 @@ def setting(
     """Return a field of a dataclass of settings; the choices of a ``Literal`` are its annotation's.
 
     Args:
-        default: Of the annotated type: bool, int, float, str, Path, a ``Literal`` of texts, or one of these ``| None``;
-            left out where a value must be given.
+        default: Of the annotated type: bool, int, float, str, Path, a ``Literal`` of texts, a list of these, or any of
+            that ``| None``; left out where a value must be given.
         help: What ``--help`` says of it.
         positive: Whether 0 is refused; numbers below 0 always are.
         below: A number that it must be below.
@@ -73,6 +73,8 @@ class Setting:
     @property
     def known(self) -> bool:
         """Whether the type is one that can be checked and given as a flag."""
+        if get_origin(self.plain) is list:
+            return self._each.known
         texts = get_origin(self.plain) is Literal and all(isinstance(each, str) for each in get_args(self.plain))
         return texts or self.plain in (bool, int, float, str, Path)
 
@@ -84,12 +86,21 @@ class Setting:
         """
         if value is None and self.plain is not self.kind:
             return None
+        if get_origin(self.plain) is list and isinstance(value, list | tuple):
+            return [self._each.checked(each) for each in value]
         if expected := self._expected(value):
             raise InputError(f"{self.name} {shown(value)}; expected {expected}")
         # 3.0 is a whole number, but no number of epochs to Python.
         return self.plain(value) if self.plain in (int, Path) else value
 
+    @property
+    def _each(self) -> Setting:
+        """One value of several."""
+        return dataclasses.replace(self, kind=get_args(self.plain)[0])
+
     def _expected(self, value: Any) -> str:
+        if get_origin(self.plain) is list:
+            return "a list"
         if get_origin(self.plain) is Literal:
             known = get_args(self.plain)
             return "" if value in known else f"one of {', '.join(known)}{nearest(shown(value), known)}"

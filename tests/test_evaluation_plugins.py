@@ -13,6 +13,8 @@ import pytest
 from worlds import two_memories
 
 import cmcr.evaluate.evaluation
+import cmcr.evaluate.localization.choices
+import cmcr.evaluate.retrieval.choices
 import cmcr.evaluate.zero_shot.choices
 import cmcr.settings
 from cmcr.ask import Subject, open_side
@@ -182,6 +184,7 @@ FAILING = {
     "takes a name": (GOOD.replace("rows: int", "out: int"), "names a choice out, a flag that every evaluation has"),
     "fails": (GOOD.replace("progress(1, 1", "progress(1 / 0"), "'mine' of the package mine-all 1.0 failed (ZeroDiv"),
     "returns nothing": (GOOD.replace("return Result(", "return dict("), "failed (TypeError: "),
+    "fails at its page": (GOOD.replace("return [Section(", "return 1 / 0 or [Section("), "failed (ZeroDivisionError: "),
     "measures texts": (GOOD.replace("np.float32(0.5)", '"high"'), "failed (ValueError: could not convert string"),
 }
 
@@ -190,10 +193,10 @@ FAILING = {
 def test_a_package_that_fails_is_named_in_one_line_and_the_others_go_on(site, world, what, capsys):
     code, said = FAILING[what]
     install(site, code)
-    assert run("mine", world / "space") == 1
+    assert run("mine", world / "space", "--html") == 1
     line = one_line(capsys)
     assert "'mine' of the package mine-all 1.0" in line and said in line
-    assert not Path("results").exists()
+    assert not Path("results").exists(), "nothing half-written"
     assert run("--help") == 0 and run("retrieval", "--help") == 0 and run("mine") in (1, 2)
 
 
@@ -208,6 +211,8 @@ def test_names_that_two_claim_that_are_ours_or_that_are_none(site, capsys):
     assert run("mine", "x") == 1
     assert "'mine' is claimed by the package mine-1 1.0 and the package mine-2 1.0; remove one" in one_line(capsys)
     assert run("retrieval", "--help") == 0 and run("../x") == 2
+    with pytest.raises(InputError, match="'retrieval' is cmcr's own, and no package's"):
+        measure("retrieval", "x")
 
 
 def test_a_name_of_ours_reads_no_list_and_a_damaged_list_stops_nothing_else(monkeypatch, capsys):
@@ -235,7 +240,16 @@ def test_a_side_is_a_memory_and_a_modality_it_holds(world):
         open_side(f"{world}/a:imag")
 
 
-@pytest.mark.parametrize("module", [cmcr.settings, cmcr.evaluate.evaluation, cmcr.evaluate.zero_shot.choices])
+EXAMPLES = [
+    cmcr.settings,
+    cmcr.evaluate.evaluation,
+    cmcr.evaluate.localization.choices,
+    cmcr.evaluate.retrieval.choices,
+    cmcr.evaluate.zero_shot.choices,
+]
+
+
+@pytest.mark.parametrize("module", EXAMPLES)
 def test_the_examples_in_the_docstrings_run(module):
     failed, tried = doctest.testmod(module)
     assert tried and not failed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,9 +11,9 @@ from rich.markup import escape
 
 from cmcr import console
 from cmcr.cli.flags import with_flags
-from cmcr.cli.options import AsJson, Device, PrecisionName, Strict, SubjectName, Weights, open_subject
-from cmcr.cli.results import present
-from cmcr.evaluate.plugins import load_evaluation, run_evaluation
+from cmcr.cli.options import Run, SubjectName
+from cmcr.cli.results import tell_next
+from cmcr.evaluate.plugins import load_evaluation, run_evaluation, told_of
 
 
 def command_of(name: str) -> Callable[..., Any]:
@@ -31,23 +30,21 @@ def command_of(name: str) -> Callable[..., Any]:
             f"results/{name}"
         ),
         html: Annotated[bool, typer.Option("--html", help="Also write index.html.")] = False,
-        as_json: AsJson = False,
-        strict: Strict = False,
-        device: Device = "auto",
-        weights: Weights = None,
-        precision: PrecisionName = "fp32",
+        *,
+        run: Run,
     ) -> None:
-        opened = open_subject(subject, device, weights, precision)
+        opened = run.open(subject)
         with console.progress(name) as progress:
             result = run_evaluation(name, choices, opened, out, progress)
         page = None
         if html:
             from cmcr.evaluate.page import result_page
 
-            page = result_page(result, subject, choices.sections(result))
+            with told_of(name):
+                page = result_page(result, subject, choices.sections(result))
         title = f"{name} of {subject} ({opened.method})"
-        present(result, title=title, as_json=as_json, strict=strict, out=out, page=page)
-        console.say(f"next: cmcr eval compare {shlex.quote(str(out))} OTHER_RESULTS, to set another space beside it")
+        run.present(result, title, out, page)
+        tell_next("eval", "compare", out, then=" OTHER_RESULTS, to set another space beside it")
 
     kind = load_evaluation(name)
     command = with_flags(measure, kind)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cmcr import console
+from cmcr.cli.flags import with_flags
 from cmcr.cli.modalities import memory_side, names_side
-from cmcr.cli.options import AsJson, Device, PrecisionName, Strict, Weights, open_subject
+from cmcr.cli.options import Run
+from cmcr.cli.results import tell_next
 from cmcr.modality import Modality
 
 if TYPE_CHECKING:
     from cmcr.evaluate.compare.results import Comparison
 
 
+@functools.partial(with_flags, last=["weights"])
 def retention(
     subject: Annotated[str, typer.Argument(help="A space folder.", metavar="SPACE", show_default=False)],
     pairs: Annotated[
@@ -46,11 +49,8 @@ def retention(
         "results/retention"
     ),
     html: Annotated[bool, typer.Option("--html", help="Also write index.html.")] = False,
-    as_json: AsJson = False,
-    strict: Strict = False,
-    device: Device = "auto",
-    precision: PrecisionName = "fp32",
-    weights: Weights = None,
+    *,
+    run: Run,
 ) -> None:
     """What connecting costs each source space: its own retrieval, classification and geometry, before and after.
 
@@ -61,7 +61,6 @@ def retention(
     sides = [_two(each) for each in pairs or ()]
     if (template or label_field) and labels is None:
         raise typer.BadParameter("needs --labels", param_hint="--template" if template else "--label-field")
-    from cmcr.cli.results import present
     from cmcr.datasets import read_labels
     from cmcr.evaluate.retention.page import retention_page
     from cmcr.evaluate.retention.pairs import pair_of_memories, pairs_of_manifest
@@ -69,7 +68,7 @@ def retention(
     from cmcr.memory import Memory
 
     known = None if labels is None else read_labels(labels, label_field)
-    opened = open_subject(subject, device, weights, precision)
+    opened = run.open(subject)
     if data is not None:
         with console.progress("embed") as progress:
             found = pairs_of_manifest(opened, data, out / "memories", progress)
@@ -79,8 +78,8 @@ def retention(
     result = evaluate(opened, found, folder=out, labels=known, templates=template or (), rows=rows, seed=seed)
     page = retention_page(result, subject) if html else None
     title = f"{result.name} of {subject} ({opened.method})"
-    present(result, title=title, as_json=as_json, strict=strict, out=out, page=page)
-    console.say(f"next: cmcr eval compare {shlex.quote(str(out))} OTHER_RESULTS, to set another space beside it")
+    run.present(result, title, out, page)
+    tell_next("eval", "compare", out, then=" OTHER_RESULTS, to set another space beside it")
 
 
 def compare(
@@ -104,7 +103,7 @@ def compare(
         "results/compare"
     ),
     html: Annotated[bool, typer.Option("--html", help="Also write index.html.")] = False,
-    as_json: AsJson = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when results are not comparable.")] = False,
 ) -> None:
     """Set methods, recipes and seeds side by side: mean and deviation, and a paired test where spaces are given.
@@ -138,9 +137,9 @@ def compare(
     _show(found, as_json)
     console.say(f"wrote {out / ('index.html' if html else 'comparison.json')}")
     if a is None:
-        console.say("next: cmcr eval compare SPACE SPACE --a MEMORY:MODALITY --b MEMORY:MODALITY, for a paired test")
+        tell_next("eval", "compare", then=" SPACE SPACE --a MEMORY:MODALITY --b MEMORY:MODALITY, for a paired test")
     else:
-        console.say(f"next: cmcr eval retention {shlex.quote(str(split_name(given[0])[1]))} --pairs ...: what it cost")
+        tell_next("eval", "retention", split_name(given[0])[1], then=" --pairs ...: what it cost")
     if strict and found.differs:
         raise typer.Exit(1)
 

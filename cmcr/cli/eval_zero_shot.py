@@ -10,8 +10,7 @@ import typer
 from cmcr import console
 from cmcr.cli.flags import with_flags
 from cmcr.cli.modalities import modality_option
-from cmcr.cli.options import AsJson, Device, PrecisionName, Strict, SubjectName, Weights, open_subject
-from cmcr.cli.results import present
+from cmcr.cli.options import Run, SubjectName
 from cmcr.commands import EVALUATIONS
 from cmcr.evaluate.zero_shot.choices import DATA, Choices, ModelNet40
 from cmcr.modality import Modality
@@ -32,15 +31,11 @@ def _classify(
     choices: Any,
     per_class: Annotated[bool, typer.Option("--per-class", help="Also print the accuracy of each class.")] = False,
     html: Annotated[bool, typer.Option("--html", help="Also write index.html, with the confusion matrix.")] = False,
-    as_json: AsJson = False,
-    strict: Strict = False,
-    device: Device = "auto",
-    weights: Weights = None,
-    precision: PrecisionName = "fp32",
+    run: Run,
 ) -> None:
     from cmcr.evaluate.zero_shot.modelnet40 import evaluate_data, read_data
 
-    opened = open_subject(subject, device, weights, precision)
+    opened = run.open(subject)
     read = read_data(opened, data, choices, out, modality)
     kind = read.inputs.modality
     if kind is not Modality.POINT_CLOUD and (choices.points or choices.up):
@@ -48,10 +43,10 @@ def _classify(
     with console.progress("point clouds" if choices.preset else kind.value) as progress:
         outcome = evaluate_data(opened, read, choices, out, progress=progress)
     title = f"{'ModelNet40' if choices.preset else read.name} zero-shot: {subject}"
-    _show(outcome, title, out, per_class, html, as_json, strict)
+    _show(outcome, title, out, per_class, html, run)
 
 
-modelnet40 = with_flags(_classify, ModelNet40, leave="modality", out=Path("results/modelnet40"))
+modelnet40 = with_flags(_classify, ModelNet40, leave=["modality"], out=Path("results/modelnet40"))
 modelnet40.__doc__ = f"""{EVALUATIONS["modelnet40"][1]}
 
 Reads modelnet40_normal_resampled, Princeton's .off folders, ULIP's .dat cache, h5 files or a manifest.
@@ -63,7 +58,7 @@ The layouts of cmcr eval modelnet40 are read too, ModelNet10 among them.
 """
 
 
-def _show(outcome: Outcome, title: str, out: Path, per_class: bool, html: bool, as_json: bool, strict: bool) -> None:
+def _show(outcome: Outcome, title: str, out: Path, per_class: bool, html: bool, run: Run) -> None:
     result = outcome.result
     page = None
     if html:
@@ -75,8 +70,8 @@ def _show(outcome: Outcome, title: str, out: Path, per_class: bool, html: bool, 
             told = ", ".join(f"{fold} {values['top-1']:.3f}" for fold, values in folds.items())
             console.say(f"top-1 by fold, {row}: {told}")
     console.say(f"templates: {result.settings['templates']}; text by {result.settings['text encoder']}")
-    present(result, title=title, as_json=as_json, strict=strict, out=out, page=page)
-    if per_class and not as_json:
+    run.present(result, title, out, page)
+    if per_class and not run.as_json:
         console.show_table(["class", "items", *result.per_class], _class_rows(result), title="each class")
     if html:
         console.say(

@@ -4,35 +4,50 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from cmcr.settings import Setting, settings_of
+from cmcr.settings import Checked, Setting, settings_of
 
 
-def with_flags(command: Callable[..., Any], kind: type, *, leave: str = "", **defaults: Any) -> Callable[..., Any]:
-    """Return a command whose parameter ``choices``, a dataclass of settings, is given by a flag a field.
+def with_flags(
+    command: Callable[..., Any],
+    choices: type | None = None,
+    *,
+    leave: Sequence[str] = (),
+    last: Sequence[str] = (),
+    **defaults: Any,
+) -> Callable[..., Any]:
+    """Return a command that takes a flag for every field of its parameters that are dataclasses of settings.
 
     Args:
-        command: A function that Typer can take, but for that parameter.
-        kind: The dataclass.
-        leave: A parameter that is no flag of this command.
+        command: A function that Typer can take, but for those parameters.
+        choices: The dataclass of the parameter ``choices``, where the function leaves that open.
+        leave: Parameters and fields that are no flags of this command; they keep their default.
+        last: Those that the help shows last.
         defaults: Of the function's other parameters, where they differ.
     """
-    own = {each.name: flag_of(each) for each in settings_of(kind)}
     parameters: list[inspect.Parameter] = []
+    parts: dict[str, tuple[type, list[str]]] = {}
     for each in inspect.signature(command, eval_str=True).parameters.values():
-        kept = [each.replace(kind=each.KEYWORD_ONLY, default=defaults.get(each.name, each.default))]
-        parameters += own.values() if each.name == "choices" else kept if each.name != leave else []
+        kind = choices if choices and each.name == "choices" else each.annotation
+        if isinstance(kind, type) and issubclass(kind, Checked):
+            own = [field for field in settings_of(kind) if field.name not in leave]
+            parts[each.name] = kind, [field.name for field in own]
+            parameters += map(flag_of, own)
+        elif each.name not in leave:
+            default = defaults.get(each.name, each.default)
+            parameters.append(each.replace(kind=each.KEYWORD_ONLY, default=default))
 
     @functools.wraps(command)
     def called(**given: Any) -> None:
-        choices = kind(**{name: given.pop(name) for name in own})
-        command(choices=choices, **given)
+        for name, (kind, fields) in parts.items():
+            given[name] = kind(**{field: given.pop(field) for field in fields})
+        command(**given)
 
-    return with_parameters(called, parameters)
+    return with_parameters(called, sorted(parameters, key=lambda each: each.name in last))
 
 
 def with_parameters(command: Callable[..., Any], parameters: Iterable[inspect.Parameter]) -> Callable[..., Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +9,7 @@ import typer
 
 from cmcr import console
 from cmcr.cli.modalities import memory_side, names_side
+from cmcr.cli.results import tell_next
 from cmcr.modality import Modality
 
 
@@ -74,9 +74,9 @@ def map_memory(
         console.show_table(["group", "points"], list(points.counts.items()), title=title)
     console.say(f"wrote {out}: open it in a browser")
     if space is None:
-        console.say(f"next: {shlex.join(['cmcr', 'map', *memories])} --space SPACE, for how they lie once connected")
+        tell_next("map", *memories, then=" --space SPACE, for how they lie once connected")
     else:
-        console.say(f"next: cmcr eval retention {shlex.quote(where)} --pairs ...: what projecting them cost")
+        tell_next("eval", "retention", where, then=" --pairs ...: what projecting them cost")
 
 
 def _part(given: str) -> tuple[Path, Modality | None]:

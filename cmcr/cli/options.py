@@ -1,32 +1,67 @@
-"""Options that every ``cmcr eval`` shares, and what they open."""
+"""Options that every ``cmcr eval`` shares, what they open, and how a result is shown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cmcr import console
+from cmcr.settings import Checked, setting
 
 if TYPE_CHECKING:
     from cmcr.ask import Subject
+    from cmcr.evaluate.result import Result
     from cmcr.report import Previews
 
-PROTOCOL, WORK = "What the protocol leaves open", "How the work is done"
-"""Panels of the help."""
+WORK = "How the work is done"
+"""A panel of the help."""
 
 SubjectName = Annotated[str, typer.Argument(help="A space folder, or an encoder.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 when items are missing.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=WORK)]
-Weights = Annotated[
-    list[Path] | None, typer.Option(help="Encoders' weights: files, or folders that hold them.", rich_help_panel=WORK)
-]
-PrecisionName = Annotated[
-    Literal["fp32", "bf16", "fp16"], typer.Option(help="Of the encoders' matrix products.", rich_help_panel=WORK)
-]
+
+
+@dataclass(frozen=True)
+class Run(Checked):
+    """How an evaluation runs and tells: what every ``cmcr eval`` that embeds has last."""
+
+    as_json: bool = setting(False, "Print one JSON document.", alias="json")
+    strict: bool = setting(False, "Exit 1 when items are missing.")
+    device: str = setting("auto", "auto, cpu, cuda or mps.", panel=WORK)
+    weights: list[Path] | None = setting(None, "Encoders' weights: files, or folders that hold them.", panel=WORK)
+    precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "Of the encoders' matrix products.", panel=WORK)
+
+    def open(self, subject: str, shares: list[str] | None = None) -> Subject:
+        """Open what is evaluated, a space or a bare encoder."""
+        return open_subject(subject, self.device, self.weights, self.precision, shares)
+
+    def present(self, result: Result, title: str, out: Path | None, page: str | None = None) -> None:
+        """Print a result, write ``result.json`` (and ``index.html`` when there is a page) into ``out``.
+
+        Raises:
+            typer.Exit: 1 with ``--strict`` when items are missing.
+        """
+        from cmcr.files import write_text
+
+        if out is not None:
+            result.save(out / "result.json")
+            if page is not None:
+                write_text(out / "index.html", page)
+        for note in result.notes:
+            console.say(note)
+        if result.shortfall:
+            console.warn(result.shortfall)
+        if self.as_json:
+            console.show_json(result.to_json())
+        else:
+            columns, rows = result.table()
+            console.show_table(columns, rows, title=title)
+        if out is not None:
+            console.say(f"wrote {out / ('index.html' if page is not None else 'result.json')}")
+        if self.strict and result.shortfall:
+            raise typer.Exit(1)
 
 EncoderWeight = Annotated[
     list[str] | None,
@@ -73,7 +108,7 @@ def open_subject(
     precision: Literal["fp32", "bf16", "fp16"],
     shares: list[str] | None = None,
 ) -> Subject:
-    """Open what is evaluated, a space or a bare encoder, with the options above."""
+    """Open a space or a bare encoder, as these options say."""
     from cmcr.ask import Subject
     from cmcr.devices import choose_device
 

@@ -1,45 +1,18 @@
-"""How every ``cmcr eval`` shows what it measured."""
+"""What every ``cmcr eval`` says last, and where it keeps what belongs to a data set."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import typer
 
 from cmcr import console
 
-if TYPE_CHECKING:
-    from cmcr.evaluate.result import Result
 
-
-def present(result: Result, *, title: str, as_json: bool, strict: bool, out: Path | None, page: str | None) -> None:
-    """Print a result, write ``result.json`` (and ``index.html`` when there is a page) into ``out``.
-
-    Raises:
-        typer.Exit: 1 with ``strict`` when items are missing.
-    """
-    from cmcr.files import write_text
-
-    if out is not None:
-        result.save(out / "result.json")
-        if page is not None:
-            write_text(out / "index.html", page)
-    for note in result.notes:
-        console.say(note)
-    if result.shortfall:
-        console.warn(result.shortfall)
-    if as_json:
-        console.show_json(result.to_json())
-    else:
-        columns, rows = result.table()
-        console.show_table(columns, rows, title=title)
-    if out is not None:
-        console.say(f"wrote {out / ('index.html' if page is not None else 'result.json')}")
-    if strict and result.shortfall:
-        raise typer.Exit(1)
+def tell_next(*command: object, then: str = "") -> None:
+    """Tell which command of ``cmcr`` is worth calling next, and what it is good for."""
+    console.say(f"next: {shlex.join(map(str, ('cmcr', *command)))}{then}")
 
 
 def folder_name(data: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +10,7 @@ import typer
 
 from cmcr import console
 from cmcr.cli.options import open_subject
+from cmcr.cli.results import tell_next
 
 
 def score(
@@ -66,6 +66,6 @@ def score(
         title = f"in {space} ({subject.method}); softmax at temperature {temperature:g}, along each row's items"
         console.show_table(["item", "with", "cosine", "softmax"], table, title=title)
     if subject.space is not None:
-        console.say(f"next: {shlex.join(['cmcr', 'retrieve', space, rows[0]])} --in MEMORY, for the nearest of many")
+        tell_next("retrieve", space, rows[0], then=" --in MEMORY, for the nearest of many")
     else:
-        console.say("next: cmcr connect MEMORY MEMORY -o SPACE, to score across encoders")
+        tell_next("connect", then=" MEMORY MEMORY -o SPACE, to score across encoders")

@@ -7,7 +7,8 @@ import json
 import operator
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -91,21 +92,33 @@ def run_evaluation(
     """
     from cmcr.ask import Subject
 
-    found = _found(name)
     opened = Subject.open(subject) if isinstance(subject, str) else subject
     start = time.perf_counter()
-    with TemporaryDirectory() as nowhere:
-        try:
-            measured = evaluation.measure(opened, folder or Path(nowhere), progress)
-            return _whole(measured, found, evaluation, opened, round(time.perf_counter() - start, 3))
-        except (CmcrError, OSError, MemoryError):
-            raise
-        except Exception as error:
-            raise InputError(f"evaluation {found} failed ({failure(error)}); see what that package needs") from error
+    with TemporaryDirectory() as nowhere, told_of(name) as found:
+        measured = evaluation.measure(opened, folder or Path(nowhere), progress)
+        return _whole(measured, found, evaluation, opened, round(time.perf_counter() - start, 3))
+
+
+@contextmanager
+def told_of(name: str) -> Iterator[Plugin]:
+    """Turn whatever an evaluation's code raises into one line that names its package.
+
+    Raises:
+        InputError: it raised what is no word to the user.
+    """
+    found = _found(name)
+    try:
+        yield found
+    except (CmcrError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(f"evaluation {found} failed ({failure(error)}); see what that package needs") from error
 
 
 def _found(name: str) -> Plugin:
     plugins = Plugins(GROUP)
+    if name in EVALUATIONS:
+        raise InputError(f"evaluation {name!r} is cmcr's own, and no package's; call what cmcr.evaluate holds of it")
     found = plugins.find(name)
     if found is None:
         known = plugins.names()

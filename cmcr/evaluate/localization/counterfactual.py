@@ -6,18 +6,15 @@ Each pair gets an answer as in localisation and a confidence; AP, max-F1 and Loc
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cmcr.ask import Subject
 from cmcr.errors import InputError
-from cmcr.evaluate.localization.locate import BOX_NOTE, Choices, Located, locate, settings
-from cmcr.evaluate.result import Result
+from cmcr.evaluate.localization.locate import Choices, Located, Outcome, locate
 from cmcr.hooks import Progress, silent
 from cmcr.numbers import bootstrap
 from cmcr.numbers import localization as measured
@@ -43,14 +40,6 @@ _MEASURES: dict[str, Measure] = {
 }
 
 
-@dataclass(frozen=True)
-class Recognition:
-    """A result with what was found for each pair, in the order of the list."""
-
-    result: Result
-    located: list[Located]
-
-
 def evaluate(
     subject: Subject,
     clips: Clips,
@@ -58,7 +47,7 @@ def evaluate(
     *,
     folder: Path,
     progress: Progress = silent,
-) -> Recognition:
+) -> Outcome:
     """Find the source in each pair, where there is one, and say how sure it is that there is.
 
     Args:
@@ -76,40 +65,26 @@ def evaluate(
     Raises:
         InputError: every pair sounds, none can be used, or the subject lacks pictures or sounds.
     """
-    start = time.perf_counter()
     if all(clip.sounding for clip in clips.clips):
         raise InputError(
             f"{clips.name}: every row sounds; expected a list that has non-sounding ones (*_test_plus_silent.csv)"
         )
-    found = locate(subject, clips.clips, choices, folder, progress)
-    located, shape = found.located, choices.shape
+    found = locate(subject, clips, choices, folder, progress)
+    located = found.located
     sure, present, cious = table_of(located)
     if present.all() or not present.any():
         kind = "a" if not present.any() else "no"
         raise InputError(f"no pair with {kind} sounding object can be used: {found.reasons}")
     best = np.array([each.cious.max() for each in located])
     values = {
-        "best cosine" if shape == "box" else "heat map": measures(sure, present, cious)
-        | _intervals(sure, present, cious),
+        found.row: measures(sure, present, cious) | _intervals(sure, present, cious),
         "its answers, confidence at random": _guessed(located, lambda each, rng: each.ciou),
         "oracle: best proposal, confidence knows": measures(np.where(present, best, -1.0), present, best),
     }
+    chance = _guessed(located, lambda each, rng: float(each.guesses[rng.integers(len(each.guesses))]))
     counts = f"{np.count_nonzero(present)} pairs with an object that sounds, {np.count_nonzero(~present)} without"
-    result = Result(
-        name="counterfactual",
-        values=values,
-        n=len(located),
-        gallery=found.proposals,
-        chance=_guessed(located, lambda each, rng: float(each.guesses[rng.integers(len(each.guesses))])),
-        settings=settings(subject, clips, choices, found)
-        | {"confidence": choices.confidence, "draws of chance": DRAWS},
-        fingerprints={"subject": subject.fingerprint} | found.fingerprints,
-        notes=(*clips.notes, counts, RECALL_NOTE, *([BOX_NOTE] if shape == "box" else [])),
-        seconds=round(time.perf_counter() - start, 3),
-        expected=clips.expected,
-        skipped=dict(found.skipped.most_common()),
-    )
-    return Recognition(result, located)
+    own: dict[str, Any] = {"confidence": choices.confidence, "draws of chance": DRAWS}
+    return found.outcome("counterfactual", values, chance, [counts, RECALL_NOTE], **own)
 
 
 def table_of(located: Sequence[Located]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -105,7 +105,7 @@ class Located:
 
 
 @dataclass(frozen=True)
-class Localization:
+class Outcome:
     """A result with what was found for each clip, in the order of the data set."""
 
     result: Result
@@ -114,12 +114,16 @@ class Localization:
 
 @dataclass(frozen=True)
 class LocatedClips:
-    """What became of a data set's clips."""
+    """What became of a data set's clips, and what of it is the same in every result."""
 
-    located: list[Located]
+    subject: Subject
+    clips: Clips
+    choices: Choices
+    located: list[Located] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     encoders: dict[str, str] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
+    start: float = field(default_factory=time.perf_counter)
 
     @property
     def reasons(self) -> str:
@@ -127,9 +131,48 @@ class LocatedClips:
         return "; ".join(f"{count} x {reason}" for reason, count in self.skipped.most_common(3)) or "none left out"
 
     @property
-    def proposals(self) -> int:
-        """The mean number of proposals, rounded."""
-        return round(float(np.mean([len(each.boxes) for each in self.located])))
+    def row(self) -> str:
+        """What the answers are called."""
+        return "best cosine" if self.choices.shape == "box" else "heat map"
+
+    def outcome(
+        self,
+        name: str,
+        values: Mapping[str, Mapping[str, float]],
+        chance: Mapping[str, float],
+        notes: Sequence[str] = (),
+        **settings: Any,
+    ) -> Outcome:
+        """Return the result of some measures over what was found."""
+        result = Result(
+            name=name,
+            values=values,
+            n=len(self.located),
+            gallery=round(float(np.mean([len(each.boxes) for each in self.located]))),
+            chance=chance,
+            settings=self._settings() | settings,
+            fingerprints={"subject": self.subject.fingerprint} | self.fingerprints,
+            notes=(*self.clips.notes, *notes, *([BOX_NOTE] if self.choices.shape == "box" else [])),
+            seconds=round(time.perf_counter() - self.start, 3),
+            expected=self.clips.expected,
+            skipped=dict(self.skipped.most_common()),
+        )
+        return Outcome(result, self.located)
+
+    def _settings(self) -> dict[str, Any]:
+        proposals = self.choices.proposals
+        return {
+            "data": self.clips.name,
+            **self.clips.settings,
+            "subject": self.subject.name,
+            "method": self.subject.method,
+            "encoders": dict(self.encoders),
+            "proposals": {"name": proposals.name, **proposals.settings},
+            "map": self.choices.shape,
+            "map side": measured.SIDE,
+            "least crop": f"{CROP_SIDE} pixels",
+            "ties": "against",
+        }
 
 
 def truth_of(clip: Clip) -> np.ndarray:
@@ -145,7 +188,7 @@ def evaluate(
     *,
     folder: Path,
     progress: Progress = silent,
-) -> Localization:
+) -> Outcome:
     """Find the source of each clip's sound in its picture.
 
     Args:
@@ -163,35 +206,21 @@ def evaluate(
     Raises:
         InputError: no clip can be used, or the subject lacks pictures or sounds.
     """
-    start = time.perf_counter()
-    found = locate(subject, [clip for clip in clips.clips if clip.sounding], choices, folder, progress)
-    located, shape = found.located, choices.shape
+    found = locate(subject, clips, choices, folder, progress, among=[clip for clip in clips.clips if clip.sounding])
+    located = found.located
     answers = [each.ciou for each in located]
     low, high = bootstrap(np.array(answers) >= measured.HALF)
     middle, whole, half = np.transpose([_without_listening(each.truth) for each in located])
     values = {
-        "best cosine" if shape == "box" else "heat map": measures(answers)
-        | {"cIoU@0.5 low": low, "cIoU@0.5 high": high},
+        found.row: measures(answers) | {"cIoU@0.5 low": low, "cIoU@0.5 high": high},
         "oracle: best proposal": measures([each.cious.max() for each in located]),
-        **({"oracle: best half": measures(half)} if shape == "heat" else {}),
+        **({"oracle: best half": measures(half)} if choices.shape == "heat" else {}),
         "the middle, half of it": measures(middle),
         "the whole picture": measures(whole),
     }
     guesses = [measures(each.guesses) for each in located]
-    result = Result(
-        name="localization",
-        values=values,
-        n=len(located),
-        gallery=found.proposals,
-        chance={name: float(np.mean([guess[name] for guess in guesses])) for name in guesses[0]},
-        settings=settings(subject, clips, choices, found),
-        fingerprints={"subject": subject.fingerprint} | found.fingerprints,
-        notes=(*clips.notes, *([BOX_NOTE] if shape == "box" else [])),
-        seconds=round(time.perf_counter() - start, 3),
-        expected=clips.expected,
-        skipped=dict(found.skipped.most_common()),
-    )
-    return Localization(result, located)
+    chance = {name: float(np.mean([guess[name] for guess in guesses])) for name in guesses[0]}
+    return found.outcome("localization", values, chance)
 
 
 def _without_listening(truth: np.ndarray) -> tuple[float, float, float]:
@@ -209,36 +238,22 @@ def measures(cious: Sequence[float] | np.ndarray) -> dict[str, float]:
     }
 
 
-def settings(subject: Subject, clips: Clips, choices: Choices, found: LocatedClips) -> dict[str, Any]:
-    """Return what was chosen where the protocol is open."""
-    return {
-        "data": clips.name,
-        **clips.settings,
-        "subject": subject.name,
-        "method": subject.method,
-        "encoders": dict(found.encoders),
-        "proposals": {"name": choices.proposals.name, **choices.proposals.settings},
-        "map": choices.shape,
-        "map side": measured.SIDE,
-        "least crop": f"{CROP_SIDE} pixels",
-        "ties": "against",
-    }
-
-
 def locate(
     subject: Subject,
-    clips: Sequence[Clip],
+    clips: Clips,
     choices: Choices,
     folder: Path,
     progress: Progress = silent,
+    among: Sequence[Clip] | None = None,
 ) -> LocatedClips:
-    """Find the source in each clip that can be used, and count why the others cannot.
+    """Find the source in each clip (of ``among``, where given) that can be used, and count why the others cannot.
 
     Raises:
         InputError: no clip can be used, or the subject lacks pictures or sounds.
     """
-    found = LocatedClips([], Counter(reason for clip in clips if (reason := _problem(clip))))
-    usable = [clip for clip in clips if _problem(clip) is None]
+    found, asked = LocatedClips(subject, clips, choices), clips.clips if among is None else among
+    found.skipped.update(reason for clip in asked if (reason := _problem(clip)))
+    usable = [clip for clip in asked if _problem(clip) is None]
     pictures = Pictures(subject, choices.image_encoder, choices.proposals, folder)
     pictures.propose([_picture(clip) for clip in usable], progress)
     sounds = {_sound(clip).id: _sound(clip) for clip in usable}
@@ -260,7 +275,7 @@ def locate(
         else:
             found.skipped[pictures.reason(picture)] += 1
     if not found.located:
-        raise InputError(f"none of {len(clips)} clips can be used: {found.reasons}")
+        raise InputError(f"none of {len(asked)} clips can be used: {found.reasons}")
     found.encoders.update(image=pictures.encoder, audio=heard.encoder)
     found.fingerprints.update(sounds=heard.fingerprint, crops=pictures.fingerprint)
     return found

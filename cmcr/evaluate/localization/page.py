@@ -10,8 +10,9 @@ from PIL import Image, ImageDraw
 
 from cmcr.decode.images import read_image
 from cmcr.errors import ItemError
-from cmcr.evaluate.localization.counterfactual import Recognition, table_of
-from cmcr.evaluate.localization.locate import Localization, Located, Shape
+from cmcr.evaluate.localization.counterfactual import table_of
+from cmcr.evaluate.localization.locate import Located, Outcome, Shape
+from cmcr.evaluate.page import sentence
 from cmcr.evaluate.result import Result
 from cmcr.modality import Modality
 from cmcr.numbers import localization as measured
@@ -31,7 +32,7 @@ _TELLS = {
 }
 
 
-def localization_page(done: Localization, subject: str, shape: Shape) -> str:
+def localization_page(done: Outcome, subject: str, shape: Shape) -> str:
     """Return the page of a localisation: the numbers, the share found at every cIoU, the best and the worst answers."""
     ordered = sorted(done.located, key=lambda each: (-each.ciou, each.clip.id))
     previews = Previews()
@@ -55,7 +56,7 @@ def localization_page(done: Localization, subject: str, shape: Shape) -> str:
     )
 
 
-def counterfactual_page(done: Recognition, subject: str, shape: Shape) -> str:
+def counterfactual_page(done: Outcome, subject: str, shape: Shape) -> str:
     """Return the page of a recognition: the numbers, precision over recall, the surest answers right and wrong."""
     ordered = sorted(done.located, key=lambda each: (-each.confidence, each.clip.id))
     previews = Previews()
@@ -92,6 +93,9 @@ def counterfactual_page(done: Recognition, subject: str, shape: Shape) -> str:
     return page(title, [each for each in sections if each.body], lead, _facts(done, subject))
 
 
+PAGES = {"localization": localization_page, "counterfactual": counterfactual_page}
+
+
 def _numbers(result: Result) -> Section:
     columns, rows = list(result.chance), [*result.values.items(), ("chance", result.chance)]
     cells = [[name, *(float(numbers[column]) for column in columns)] for name, numbers in rows]
@@ -101,15 +105,11 @@ def _numbers(result: Result) -> Section:
         for name in columns
         if f"{name} low" in first
     ]
-    text = f"95 % intervals of the first row: {'; '.join(ranges)}. {' '.join(map(_sentence, result.notes))}"
+    text = f"95 % intervals of the first row: {'; '.join(ranges)}. {' '.join(map(sentence, result.notes))}"
     return Section("What was measured", text, results_table(["", *columns], cells, strong=(0,)))
 
 
-def _sentence(note: str) -> str:
-    return note[:1].upper() + note[1:] + "."
-
-
-def _facts(done: Localization | Recognition, subject: str) -> Mapping[str, object]:
+def _facts(done: Outcome, subject: str) -> Mapping[str, object]:
     result = done.result
     return {
         "space": subject,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cmcr.evaluate.page import sentence
 from cmcr.evaluate.zero_shot.classes import ORDERS
 from cmcr.evaluate.zero_shot.classify import Outcome, predictions
 from cmcr.report import Answer, Card, Media, Previews, Section, beside, gallery, heat_map, results_table
@@ -29,11 +30,7 @@ def classification_page(outcome: Outcome, title: str) -> str:
     if result.folds.get(row):
         sections.insert(1, _folds(outcome))
     sections.append(_examples(outcome, row))
-    return page(title, sections, " ".join(_sentence(note) for note in (result.shortfall, *result.notes) if note), facts)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
+    return page(title, sections, " ".join(sentence(note) for note in (result.shortfall, *result.notes) if note), facts)
 
 
 def _accuracies(outcome: Outcome) -> Section:
