@@ -136,7 +136,7 @@ def _class(found: Plugin) -> type[Evaluation]:
         wrong = (
             f"has a choice {odd[0]} of no type of a flag; expected bool, int, float, str, Path or a Literal of texts"
         )
-    elif clash := TAKEN & {field.name for field in dataclasses.fields(kind)}:
+    elif clash := TAKEN & {name for each in settings_of(kind) for name in (each.name, each.alias)}:
         wrong = f"names a choice {', '.join(sorted(clash))}, a flag that every evaluation has; expected another name"
     else:
         return kind

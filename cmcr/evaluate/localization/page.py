@@ -12,11 +12,11 @@ from cmcr.decode.images import read_image
 from cmcr.errors import ItemError
 from cmcr.evaluate.localization.counterfactual import table_of
 from cmcr.evaluate.localization.locate import Located, Outcome, Shape
-from cmcr.evaluate.page import sentence
+from cmcr.evaluate.page import interval, numbers_table, sentence
 from cmcr.evaluate.result import Result
 from cmcr.modality import Modality
 from cmcr.numbers import localization as measured
-from cmcr.report import Media, Previews, Section, image_uri, line_chart, render, results_table
+from cmcr.report import Media, Previews, Section, image_uri, line_chart, render
 from cmcr.report.page import page
 
 SHOWN = 6
@@ -97,16 +97,10 @@ PAGES = {"localization": localization_page, "counterfactual": counterfactual_pag
 
 
 def _numbers(result: Result) -> Section:
-    columns, rows = list(result.chance), [*result.values.items(), ("chance", result.chance)]
-    cells = [[name, *(float(numbers[column]) for column in columns)] for name, numbers in rows]
     first = next(iter(result.values.values()))
-    ranges = [
-        f"{name} {first[f'{name} low']:.3f} to {first[f'{name} high']:.3f}"
-        for name in columns
-        if f"{name} low" in first
-    ]
+    ranges = [f"{name} {told}" for name in result.chance if (told := interval(first, name))]
     text = f"95 % intervals of the first row: {'; '.join(ranges)}. {' '.join(map(sentence, result.notes))}"
-    return Section("What was measured", text, results_table(["", *columns], cells, strong=(0,)))
+    return Section("What was measured", text, numbers_table(result, strong=(0,)))
 
 
 def _facts(done: Outcome, subject: str) -> Mapping[str, object]:

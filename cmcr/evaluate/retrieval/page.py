@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from cmcr.evaluate.page import interval
 from cmcr.evaluate.retrieval.pairs import Paired, PairedSide
 from cmcr.items import Item
 from cmcr.numbers import retrieval as metrics
@@ -42,8 +43,10 @@ def paired_page(paired: Paired, subject: str, previews: Previews | None = None) 
 def _numbers(paired: Paired) -> Section:
     columns, rows = paired.result.table()
     cells = [[_arrow(row[0]), int(row[1]), int(row[2]), *map(_number, columns[3:], row[3:])] for row in rows]
-    known = [f"{_arrow(name)}: recall@1 lies in {v['recall@1 low']:.3f} to {v['recall@1 high']:.3f} (95 % bootstrap)"
-             for name, v in paired.result.values.items()]  # fmt: skip
+    known = [
+        f"{_arrow(name)}: recall@1 lies in {interval(numbers, 'recall@1')} (95 % bootstrap)"
+        for name, numbers in paired.result.values.items()
+    ]
     text = "; ".join([*known, *paired.result.notes]) + ". Ties count against the result."
     return Section("What was measured", text, results_table(columns, cells, range(len(paired.result.values))))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cmcr.evaluate.page import sentence
+from cmcr.evaluate.page import numbers_table, sentences
 from cmcr.evaluate.zero_shot.classes import ORDERS
 from cmcr.evaluate.zero_shot.classify import Outcome, predictions
 from cmcr.report import Answer, Card, Media, Previews, Section, beside, gallery, heat_map, results_table
@@ -30,21 +30,15 @@ def classification_page(outcome: Outcome, title: str) -> str:
     if result.folds.get(row):
         sections.insert(1, _folds(outcome))
     sections.append(_examples(outcome, row))
-    return page(title, sections, " ".join(sentence(note) for note in (result.shortfall, *result.notes) if note), facts)
+    return page(title, sections, sentences(result), facts)
 
 
 def _accuracies(outcome: Outcome) -> Section:
-    result = outcome.result
-    rows: list[list[object]] = [
-        [row, *(values[name] for name in result.chance), f"{values['top-1 low']:.3f} to {values['top-1 high']:.3f}"]
-        for row, values in result.values.items()
-    ]
-    rows.append(["chance", *result.chance.values(), ""])
     about = (
         "Share of items whose class is among the k nearest of all classes; ties count against us. The interval is a "
         "95 % bootstrap of top-1."
     )
-    return Section("Accuracy", about, results_table(["", *result.chance, "top-1, interval"], rows))
+    return Section("Accuracy", about, numbers_table(outcome.result, intervals="top-1"))
 
 
 def _folds(outcome: Outcome) -> Section:
