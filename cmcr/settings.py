@@ -21,6 +21,7 @@ def setting(
     most: float | None = None,
     alias: str = "",
     panel: str | None = None,
+    metavar: str | None = None,
     check: Callable[[Any], str] | None = None,
 ) -> Any:
     """Return a field of a dataclass of settings; the choices of a ``Literal`` are its annotation's.
@@ -34,10 +35,11 @@ def setting(
         most: The largest number it may be.
         alias: Another name of its flag and TOML key, for a name that Python forbids.
         panel: Where ``--help`` shows it, if not among the options of all.
+        metavar: What ``--help`` shows for the value, if not its type.
         check: Returns what was expected instead of a value, or an empty text.
     """
-    given = {"positive": positive, "below": below, "most": most, "alias": alias, "panel": panel, "check": check}
-    return dataclasses.field(default=default, metadata={"help": help, **given})
+    given = {"help": help, "positive": positive, "below": below, "most": most, "alias": alias}
+    return dataclasses.field(default=default, metadata=given | {"panel": panel, "metavar": metavar, "check": check})
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Setting:
     most: float | None = None
     alias: str = ""
     panel: str | None = None
+    metavar: str | None = None
     check: Callable[[Any], str] | None = None
 
     @property

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cmcr import console
+from cmcr.cli.flags import with_flags
 from cmcr.cli.modalities import modality_option
 from cmcr.embed import Part
 from cmcr.errors import InputError
 from cmcr.hooks import silent
 from cmcr.modality import Modality
+from cmcr.settings import Checked, setting
 
 if TYPE_CHECKING:
+    from cmcr.devices import Precision
     from cmcr.embed import EmbedReport
     from cmcr.encoders.base import Encoder
 
@@ -24,6 +28,79 @@ _IMPORT = "Vectors made elsewhere"
 _WORK = "How the work is done"
 
 
+@dataclass(frozen=True)
+class _Work(Checked):
+    """How much at once, by whom, and where."""
+
+    shard_size: int = setting(10_000, "Items a shard.", positive=True, panel=_WORK)
+    batch_size: str = setting("auto", "Items a batch, or auto: by device, halved when memory runs out.", panel=_WORK)
+    workers: str | None = setting(None, "Threads that decode (default: by processors), or ray.", panel=_WORK)
+    ray_actors: int | None = setting(
+        None, "With --workers ray; default: one a GPU, or one a processor.", positive=True, panel=_WORK
+    )
+    part: str | None = setting(
+        None,
+        "Take every N-th shard; for N processes on one folder. Default: by torchrun's or Slurm's variables.",
+        metavar="K/N",
+        panel=_WORK,
+    )
+    device: str = setting("auto", "auto, cpu, cuda or mps.", panel=_WORK)
+    precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "Of the encoder's matrix products.", panel=_WORK)
+
+    def items_a_batch(self) -> int | None:
+        """Return how many items a batch has; None: by device."""
+        if self.batch_size == "auto":
+            return None
+        if not self.batch_size.isdecimal() or int(self.batch_size) < 1:
+            expected = f"{self.batch_size!r}; expected auto, or 1 or more"
+            raise typer.BadParameter(expected, param_hint="--batch-size")
+        return int(self.batch_size)
+
+    def sharing(self, retry_skipped: bool) -> dict[str, Any]:
+        """Return who does the work: threads here, one of several processes, or Ray's actors."""
+        workers = self.workers
+        if workers == "ray":
+            if self.part is not None:
+                raise typer.BadParameter("--workers ray shares the work itself; leave out --part")
+            return {"actors": self.ray_actors}
+        if self.ray_actors is not None:
+            raise typer.BadParameter("--ray-actors goes with --workers ray")
+        if workers is not None and (not workers.isdecimal() or int(workers) < 1):
+            raise typer.BadParameter(f"{workers!r}; expected 1 or more, or ray", param_hint="--workers")
+        chosen = _part(self.part) if self.part is not None else Part.from_environment()
+        if chosen is not None and retry_skipped:
+            raise typer.BadParameter(f"--retry-skipped is for a process alone, not for {chosen}; or give --workers ray")
+        return {"workers": None if workers is None else int(workers), "part": chosen}
+
+
+@dataclass(frozen=True)
+class _Vectors(Checked):
+    """Vectors made elsewhere, and what is known of them."""
+
+    from_vectors: Path | None = setting(None, "A .npy of shape (rows, D), or a clip-retrieval folder.", panel=_IMPORT)
+    ids: Path | None = setting(None, "One id a line.", panel=_IMPORT)
+    sources: Path | None = setting(None, "One text (or path) a line: the content of each row.", panel=_IMPORT)
+    encoder_name: str | None = setting(None, "Who made the vectors.", panel=_IMPORT)
+    fingerprint: str | None = setting(None, "Default: imported:NAME.", panel=_IMPORT)
+
+
+@dataclass(frozen=True)
+class _Loading:
+    """What loads an encoder: here, or in a process of another machine."""
+
+    name: str
+    device: str
+    weights: Sequence[Path]
+    precision: Precision
+
+    def __call__(self) -> Encoder:
+        from cmcr.devices import choose_device
+        from cmcr.encoders import load_encoder
+
+        return load_encoder(self.name, choose_device(self.device), weights=self.weights, precision=self.precision)
+
+
+@with_flags
 def embed(
     output: Annotated[Path, typer.Option("--out", "-o", help="The memory: a folder, made or gone on with.")],
     source: Annotated[
@@ -52,30 +129,8 @@ def embed(
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when an item was skipped.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON on stdout.")] = False,
     retry_skipped: Annotated[bool, typer.Option("--retry-skipped", help="Try again what was skipped before.")] = False,
-    shard_size: Annotated[int, typer.Option(min=1, help="Items a shard.", rich_help_panel=_WORK)] = 10_000,
-    batch_size: Annotated[
-        str, typer.Option(help="Items a batch, or auto: by device, halved when memory runs out.", rich_help_panel=_WORK)
-    ] = "auto",
-    workers: Annotated[
-        str | None,
-        typer.Option(help="Threads that decode (default: by processors), or ray.", rich_help_panel=_WORK),
-    ] = None,
-    ray_actors: Annotated[
-        int | None,
-        typer.Option(min=1, help="With --workers ray; default: one a GPU, or one a processor.", rich_help_panel=_WORK),
-    ] = None,
-    part: Annotated[
-        str | None,
-        typer.Option(
-            metavar="K/N",
-            help="Take every N-th shard; for N processes on one folder. Default: by torchrun's or Slurm's variables.",
-            rich_help_panel=_WORK,
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WORK)] = "auto",
-    precision: Annotated[
-        Literal["fp32", "bf16", "fp16"], typer.Option(help="Of the encoder's matrix products.", rich_help_panel=_WORK)
-    ] = "fp32",
+    *,
+    work: _Work,
     weights: Annotated[
         list[Path] | None, typer.Option(help="The encoder's weights: a file, or a folder that holds it.")
     ] = None,
@@ -83,67 +138,31 @@ def embed(
         Literal["y", "z"] | None,
         typer.Option(help="The axis that points up in point clouds. (default: as the encoder expects)"),
     ] = None,
-    from_vectors: Annotated[
-        Path | None,
-        typer.Option(help="A .npy of shape (rows, D), or a clip-retrieval folder.", rich_help_panel=_IMPORT),
-    ] = None,
-    ids: Annotated[Path | None, typer.Option(help="One id a line.", rich_help_panel=_IMPORT)] = None,
-    sources: Annotated[
-        Path | None, typer.Option(help="One text (or path) a line: the content of each row.", rich_help_panel=_IMPORT)
-    ] = None,
-    encoder_name: Annotated[str | None, typer.Option(help="Who made the vectors.", rich_help_panel=_IMPORT)] = None,
-    fingerprint: Annotated[
-        str | None, typer.Option(help="Default: imported:NAME.", show_default=False, rich_help_panel=_IMPORT)
-    ] = None,
+    vectors: _Vectors,
 ) -> None:
     """Embed files into a memory, or go on with one: only what is new is embedded.
 
     A bad item is skipped with its reason in skipped.jsonl; an interrupted run goes on with the same command. The same
     command in several processes (torchrun, srun, a job array, --part K/N) shares the work.
     """
-    options: dict[str, Any] = {"shard_size": shard_size, "dtype": dtype, "retry_skipped": retry_skipped}
-    if from_vectors is not None:
-        if source or encoder is not None or encoder_name is None:
+    options: dict[str, Any] = {"shard_size": work.shard_size, "dtype": dtype, "retry_skipped": retry_skipped}
+    if vectors.from_vectors is not None:
+        if source or encoder is not None or vectors.encoder_name is None:
             raise typer.BadParameter("--from-vectors needs --encoder-name, and neither INPUT nor --encoder")
         if id_prefix is not None:
             raise typer.BadParameter("--id-prefix goes with INPUT; --ids says the ids of vectors")
-        if part is not None or workers == "ray":
+        if work.part is not None or work.workers == "ray":
             raise typer.BadParameter("--from-vectors is done by one process; leave out --part and --workers ray")
-        options |= {"encoder_name": encoder_name, "fingerprint": fingerprint}
-        reports = _import(from_vectors, ids, sources, output, modality, options)
+        options |= {"encoder_name": vectors.encoder_name, "fingerprint": vectors.fingerprint}
+        reports = _import(vectors.from_vectors, vectors.ids, vectors.sources, output, modality, options)
     else:
         if not source or encoder is None:
             raise typer.BadParameter("give INPUT and --encoder, or --from-vectors and --encoder-name")
-        options |= {"batch_size": _batch_size(batch_size)}
-        options |= _sharing(workers, ray_actors, part, retry_skipped)
-        load = {"device": device, "precision": precision, "weights": weights or ()}
+        options |= {"batch_size": work.items_a_batch(), **work.sharing(retry_skipped)}
+        load = _Loading(encoder, work.device, weights or (), work.precision)
         listing = {"modality": modality, "up": up, "id_prefix": id_prefix}
-        reports = [_embed(source, encoder, load, output, listing, options)]
-    _finish(reports, output, encoder, encoder_name, as_json=as_json, strict=strict)
-
-
-def _batch_size(given: str) -> int | None:
-    if given == "auto":
-        return None
-    if not given.isdecimal() or int(given) < 1:
-        raise typer.BadParameter(f"{given!r}; expected auto, or 1 or more", param_hint="--batch-size")
-    return int(given)
-
-
-def _sharing(workers: str | None, ray_actors: int | None, part: str | None, retry_skipped: bool) -> dict[str, Any]:
-    """Return who does the work: threads here, one of several processes, or Ray's actors."""
-    if workers == "ray":
-        if part is not None:
-            raise typer.BadParameter("--workers ray shares the work itself; leave out --part")
-        return {"workers": "ray", "actors": ray_actors}
-    if ray_actors is not None:
-        raise typer.BadParameter("--ray-actors goes with --workers ray")
-    if workers is not None and (not workers.isdecimal() or int(workers) < 1):
-        raise typer.BadParameter(f"{workers!r}; expected 1 or more, or ray", param_hint="--workers")
-    chosen = _part(part) if part is not None else Part.from_environment()
-    if chosen is not None and retry_skipped:
-        raise typer.BadParameter(f"--retry-skipped is for a process alone, not for {chosen}; or give --workers ray")
-    return {"workers": None if workers is None else int(workers), "part": chosen}
+        reports = [_embed(source, load, output, listing, options)]
+    _finish(reports, output, encoder, vectors.encoder_name, as_json=as_json, strict=strict)
 
 
 def _part(given: str) -> Part:
@@ -154,47 +173,29 @@ def _part(given: str) -> Part:
 
 
 def _embed(
-    sources: list[str],
-    name: str,
-    load: dict[str, Any],
-    output: Path,
-    listing: dict[str, Any],
-    options: dict[str, Any],
+    sources: list[str], load: _Loading, output: Path, listing: dict[str, Any], options: dict[str, Any]
 ) -> EmbedReport:
-    from cmcr import encoders
     from cmcr.devices import auto_batch_size, choose_device, choose_gpu
     from cmcr.embed import embed as run
+    from cmcr.embed import embed_on_ray
     from cmcr.items import read_inputs
 
-    device = choose_device(load["device"])
+    device = choose_device(load.device)
     options["batch_size"] = asked = options["batch_size"] or auto_batch_size(device)
-    if device == "cuda" and options.get("part") is not None:
-        choose_gpu()
-    encoder = encoders.load_encoder(name, **load | {"device": device})
-    inputs = read_inputs(sources, allowed=encoder.modalities, **listing)
     part: Part | None = options.get("part")
+    if device == "cuda" and part is not None:
+        choose_gpu()
+    encoder = load()
+    inputs = read_inputs(sources, allowed=encoder.modalities, **listing)
     first = part is None or part.rank == 0  # one bar for all of them
     with console.progress(f"embedding {inputs.modality}") if first else nullcontext(silent) as progress:
-        if options.get("workers") == "ray":
-            from cmcr.embed import embed_on_ray
-
-            del options["workers"]
-            report = embed_on_ray(
-                partial(_load_there, name, load), encoder, inputs, output, progress=progress, **options
-            )
+        if "actors" in options:
+            report = embed_on_ray(load, encoder, inputs, output, progress=progress, **options)
         else:
             report = run(encoder, inputs, output, progress=progress, **options)
     if report.batch_size < asked:
         console.warn(f"memory ran out at {asked} items a batch; went on with --batch-size {report.batch_size}")
     return report
-
-
-def _load_there(name: str, load: dict[str, Any]) -> Encoder:
-    """Load an encoder on another machine, whose devices may be others."""
-    from cmcr.devices import choose_device
-    from cmcr.encoders import load_encoder
-
-    return load_encoder(name, **load | {"device": choose_device(load["device"])})
 
 
 def _import(

@@ -64,7 +64,8 @@ def flag_of(each: Setting) -> inspect.Parameter:
     if each.plain is bool and each.default:
         flag += f"/--no-{flag[2:]}"
     least = int(each.positive) if each.plain is int else None
-    option = typer.Option(flag, help=each.help, rich_help_panel=each.panel, show_default=not each.needed, min=least)
+    shown = {"help": each.help, "rich_help_panel": each.panel, "metavar": each.metavar}
+    option = typer.Option(flag, min=least, show_default=not each.needed, **shown)  # type: ignore[arg-type]
     return keyword(each.name, Annotated[each.kind, option], inspect.Parameter.empty if each.needed else each.default)
 
 
