@@ -239,7 +239,7 @@ def test_a_folder_that_is_no_clap_model_is_told(folder, tmp_path):
     cases = {
         "empty": ({}, "has no config.json with a model_type; expected a CLAP model"),
         "clip": ({"config.json": '{"model_type": "clip"}'}, "has model_type 'clip'; expected a CLAP model"),
-        "cut": ({"config.json": config[:50]}, "cannot be read as JSON"),
+        "cut": ({"config.json": config[:50]}, "is no JSON object"),
         "list": ({"config.json": "[]"}, "is no JSON object"),
         "typed": ({"config.json": '{"model_type": "clap", "audio_config": 3}'}, "is not a CLAP configuration"),
         "bare": ({"config.json": config}, "holds no model.safetensors or pytorch_model.bin"),

@@ -16,6 +16,7 @@ from cmcr.decode.sounds import read_audio
 from cmcr.devices import Precision, inference
 from cmcr.encoders import clap_audio, clap_text
 from cmcr.encoders.base import text_of
+from cmcr.encoders.weights import block_count, fill
 from cmcr.errors import ArtifactError
 from cmcr.items import Item
 from cmcr.modality import Modality
@@ -62,14 +63,14 @@ def read_layout(state: Mapping[str, Tensor], source: str) -> Architecture:
     width = state[words].shape[1]
     return Architecture(
         width=state[patches].shape[0],
-        depths=tuple(_count(state, f"audio_branch.layers.{stage}.blocks.") for stage in range(4)),
+        depths=tuple(block_count(state, f"audio_branch.layers.{stage}.blocks.") for stage in range(4)),
         fusion=any(key.startswith("audio_branch.patch_embed.fusion_model.") for key in state),
         dim=state["audio_projection.2.weight"].shape[0],
         text={
             "vocab_size": clap_text.VOCABULARY,
             "hidden_size": width,
             "num_attention_heads": max(1, width // 64),
-            "num_hidden_layers": _count(state, f"{layer}."),
+            "num_hidden_layers": block_count(state, f"{layer}."),
             "intermediate_size": state[needed[2]].shape[0],
             "max_position_embeddings": 514,
             "type_vocab_size": 1,
@@ -78,14 +79,21 @@ def read_layout(state: Mapping[str, Tensor], source: str) -> Architecture:
     )
 
 
-def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    # Of several numbers only how many there are: a name may hold any number, and would ask for as many layers.
-    return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})
+def fill_part(tower: nn.Module, state: Mapping[str, Tensor], begins: tuple[str, ...], source: str) -> nn.Module:
+    """Return the tower with the tensors whose names begin so; files of some versions hold its constants, others not.
+
+    Raises:
+        ArtifactError: as ``fill``.
+    """
+    part = {key: value for key, value in state.items() if key.startswith(begins)}
+    fill(tower, part, source, optional=[key for key in (*part, *tower.state_dict()) if key.endswith(_CONSTANTS)])
+    return tower
 
 
-def constants(*states: Mapping[str, Tensor]) -> set[str]:
-    """Return the names that files of some versions hold and others do not: tables that every model computes itself."""
-    return {key for state in states for key in state if key.endswith(_CONSTANTS)}
+def refuse_strange(state: Mapping[str, Tensor], known: tuple[str, ...], source: str) -> None:
+    """Raise ArtifactError where a checkpoint holds more than a CLAP model, whose names begin as ``known`` says."""
+    if strange := sorted(key for key in state if not key.startswith(known)):
+        raise ArtifactError(f"{source}: holds {len(strange)} names unknown to CLAP ({strange[0]} ...); check the file")
 
 
 class ClapEncoder(abc.ABC):
@@ -143,8 +151,7 @@ class ClapEncoder(abc.ABC):
         """
         if item.modality is Modality.AUDIO:
             return self._features(clap_audio.quantise(read_audio(data, clap_audio.RATE)))
-        text = text_of(data)
-        return self._tokens(text)
+        return self._tokens(text_of(data))
 
     def encode(self, modality: Modality, prepared: Sequence[np.ndarray]) -> np.ndarray:
         """Embed what ``prepare`` returned; see ``Encoder.encode``. The first call for a modality builds its tower."""

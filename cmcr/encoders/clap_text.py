@@ -12,6 +12,7 @@ import numpy as np
 from cmcr.encoders.hub import patient_hub
 from cmcr.encoders.weights import look_for, weights_folder
 from cmcr.errors import InputError, MissingExtraError
+from cmcr.reading import reading, why
 
 TOKENS = 77
 VOCABULARY = 50_265
@@ -76,7 +77,7 @@ def download(repository: str, weights: Sequence[str]) -> Path:
             wanted = [*chosen, "config.json", "preprocessor_config.json", *_FILES]
             folder = Path(snapshot_download(repository, allow_patterns=wanted)) if chosen else None
     except Exception as error:  # of the hub, its transport, or the disk
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = why(error)
         if isinstance(error, ConnectionError):
             reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
         raise InputError(
@@ -117,13 +118,8 @@ def _load_tokenizer(folder: Path) -> Any:
         from transformers import RobertaTokenizer
     except ImportError:
         raise MissingExtraError("transformers", "hf-clap", "CLAP's text tower") from None
-    try:
+    with reading(folder, "put roberta-base's files there", InputError, "its tokenizer cannot be read"):
         tokenizer = RobertaTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except Exception as error:  # whatever the tokenizers library raises on damaged files
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"{folder}: its tokenizer cannot be read ({reason}); put roberta-base's files there"
-        ) from error
     # Without its files, transformers 5 builds a tokenizer of the five special tokens alone, and says nothing.
     ids = dict(zip(_SPECIAL, tokenizer.convert_tokens_to_ids(list(_SPECIAL)), strict=True))
     if len(tokenizer) != VOCABULARY or ids != _SPECIAL:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from cmcr.devices import Precision
 from cmcr.encoders import clap_audio, clap_text
 from cmcr.encoders.clap_base import PREPROCESSING as SHARED
-from cmcr.encoders.clap_base import ClapEncoder, constants, read_layout
-from cmcr.encoders.weights import fill, find_weights, fingerprint, look_for, read_state
+from cmcr.encoders.clap_base import ClapEncoder, fill_part, read_layout, refuse_strange
+from cmcr.encoders.weights import find_weights, fingerprint, look_for, read_state
 from cmcr.errors import ArtifactError, MissingExtraError
 from cmcr.modality import Modality
 from cmcr.reading import read_json, reading
@@ -133,9 +133,7 @@ class HfClapEncoder(ClapEncoder):
             tower: nn.Module = library.ClapAudioModelWithProjection(config.audio_config)
         else:
             tower = library.ClapTextModelWithProjection(config.text_config)
-        part = {key: value for key, value in self._model.state.items() if key.startswith(_PARTS[modality])}
-        fill(tower, part, self._model.source, optional=constants(part, tower.state_dict()))
-        return tower
+        return fill_part(tower, self._model.state, _PARTS[modality], self._model.source)
 
     def _run_audio(self, tower: Any, features: Tensor, longer: Tensor | None) -> Tensor:
         projected: Tensor = tower(input_features=features, is_longer=longer).audio_embeds
@@ -234,9 +232,7 @@ def _read_laion(path: Path) -> _Model:
 def _checked(
     source: str, config: Any, found: Mapping[str, Tensor], state: Mapping[str, Tensor], low: float, high: float
 ) -> _Model:
-    known = (*_PARTS[Modality.AUDIO], *_PARTS[Modality.TEXT], *_SCALES)
-    if strange := sorted(key for key in state if not key.startswith(known)):
-        raise ArtifactError(f"{source}: holds {len(strange)} names unknown to CLAP ({strange[0]} ...); check the file")
+    refuse_strange(state, (*_PARTS[Modality.AUDIO], *_PARTS[Modality.TEXT], *_SCALES), source)
     about = f"{PREPROCESSING}; fusion {config.audio_config.enable_fusion}; {low:g} to {high:g} Hz"
     return _Model(source, config, state, low, high, fingerprint(found, about))
 
@@ -246,20 +242,12 @@ def _read_config(folder: Path) -> Any:
     if raw.get("model_type") != "clap":
         seen = f"model_type {raw['model_type']!r}" if "model_type" in raw else "no config.json with a model_type"
         raise ArtifactError(f"{folder}: has {seen}; expected a CLAP model as the Hub has it (model_type 'clap')")
-    try:
+    with reading(folder / "config.json", "fetch it anew", what="is not a CLAP configuration"):
         return _library().ClapConfig.from_dict(raw)
-    except Exception as error:  # transformers checks types and raises many things
-        raise ArtifactError(
-            f"{folder}/config.json: is not a CLAP configuration ({' '.join(str(error).split())[:160]}); fetch it anew"
-        ) from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object; empty if there is no such file."""
-    try:
-        found = read_json(path) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: cannot be read as JSON ({error}); fetch it anew") from error
-    if not isinstance(found, dict):
-        raise ArtifactError(f"{path}: is no JSON object; fetch it anew")
-    return found
+    with reading(path, "fetch it anew", what="is no JSON object"):
+        found: dict[str, Any] = checked(dict[str, Any], read_json(path) if path.is_file() else {})
+        return found

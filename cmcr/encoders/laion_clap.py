@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from cmcr.devices import Precision
 from cmcr.encoders import clap_audio, clap_text
 from cmcr.encoders.clap_base import PREPROCESSING as SHARED
-from cmcr.encoders.clap_base import Architecture, ClapEncoder, constants, read_layout
-from cmcr.encoders.weights import fill, find_weights, fingerprint, read_state
+from cmcr.encoders.clap_base import Architecture, ClapEncoder, fill_part, read_layout, refuse_strange
+from cmcr.encoders.weights import find_weights, fingerprint, read_state
 from cmcr.errors import ArtifactError, InputError, MissingExtraError, nearest
 from cmcr.modality import Modality
 
@@ -90,10 +90,7 @@ class LaionClapEncoder(ClapEncoder):
 
     def _build(self, modality: Modality) -> nn.Module:
         build = self._build_audio if modality is Modality.AUDIO else self._build_text
-        tower = nn.ModuleDict(build())
-        part = {key: value for key, value in self._state.items() if key.startswith(_PARTS[modality])}
-        fill(tower, part, self._source, optional=constants(part, tower.state_dict()))
-        return tower
+        return fill_part(nn.ModuleDict(build()), self._state, _PARTS[modality], self._source)
 
     def _build_audio(self) -> dict[str, nn.Module]:
         library = _library()
@@ -145,9 +142,7 @@ def _check(state: Mapping[str, Tensor], layout: Architecture, kind: str, source:
     if seen != kind:
         cure = f"; use laion_clap:{seen}/{Path(source).name}" if size else f", which is none of {', '.join(MODELS)}"
         raise ArtifactError(f"{source}: is not {kind}: it looks like {seen}{cure}")
-    known = (*_PARTS[Modality.AUDIO], *_PARTS[Modality.TEXT], *_UNUSED)
-    if strange := sorted(key for key in state if not key.startswith(known)):
-        raise ArtifactError(f"{source}: holds {len(strange)} names unknown to CLAP ({strange[0]} ...); check the file")
+    refuse_strange(state, (*_PARTS[Modality.AUDIO], *_PARTS[Modality.TEXT], *_UNUSED), source)
 
 
 def _library() -> ModuleType:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cmcr.encoders.weights import block_count
 from cmcr.errors import ArtifactError
 
 GROUPS = 512
@@ -177,11 +178,6 @@ class Block(nn.Module):
         tokens = tokens + self.attn(self.norm1(tokens))
         mixed: Tensor = tokens + self.mlp(self.norm2(tokens))
         return mixed
-
-
-def block_count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Return how many numbered blocks ``state`` holds under ``prefix`` (``"visual.blocks."``)."""
-    return len({key[len(prefix) :].split(".", 1)[0] for key in state if key.startswith(prefix)})
 
 
 def shape_of(state: Mapping[str, Tensor], name: str, axes: int, source: str, width: int) -> tuple[int, ...]:

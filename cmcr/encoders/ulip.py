@@ -22,8 +22,8 @@ from cmcr.decode.images import cut_ends, read_image
 from cmcr.devices import Precision, inference
 from cmcr.encoders.base import text_of, upright
 from cmcr.encoders.bpe import bpe_tokenizer
-from cmcr.encoders.point_bert import GROUP_SIZE, Block, PointBert, Sizes, attend, block_count, group_points, shape_of
-from cmcr.encoders.weights import fill, find_weights, fingerprint, read_state
+from cmcr.encoders.point_bert import GROUP_SIZE, Block, PointBert, Sizes, attend, group_points, shape_of
+from cmcr.encoders.weights import block_count, fill, find_weights, fingerprint, read_state
 from cmcr.errors import ArtifactError, ItemError
 from cmcr.items import Item, Up
 from cmcr.modality import Modality
@@ -269,7 +269,8 @@ class UlipEncoder:
             case Modality.IMAGE:
                 return crop(read_image(data), cast(ImageTower, self._towers[Modality.IMAGE]).side)
             case _:
-                return self._tokens(data)
+                length = cast(TextTower, self._towers[Modality.TEXT]).length
+                return bpe_tokenizer("text of ULIP")(text_of(data), length)
 
     def _groups(self, points: np.ndarray, up: Up | None) -> np.ndarray:
         if len(points) < GROUP_SIZE:
@@ -283,10 +284,6 @@ class UlipEncoder:
         elif np.abs(xyz).max() > _FARTHEST:
             raise ItemError(f"coordinates up to {np.abs(xyz).max():.3g}; raw clouds are expected at unit scale")
         return group_points(xyz.astype(np.float32))
-
-    def _tokens(self, data: bytes) -> np.ndarray:
-        text = text_of(data)
-        return bpe_tokenizer("text of ULIP")(text, cast(TextTower, self._towers[Modality.TEXT]).length)
 
     def encode(self, modality: Modality, prepared: Sequence[Any]) -> np.ndarray:
         """Embed what ``prepare`` returned; see ``Encoder.encode``.

@@ -173,5 +173,11 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], source: str, optional: 
         module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
 
 
+def block_count(state: Mapping[str, Tensor], prefix: str) -> int:
+    """Return how many numbered blocks ``state`` holds under ``prefix`` (``"visual.blocks."``)."""
+    # Of several numbers only how many there are: a name may hold any number, and would ask for as many blocks.
+    return len({key[len(prefix) :].split(".", 1)[0] for key in state if key.startswith(prefix)})
+
+
 def _some(keys: Sequence[str]) -> str:
     return ", ".join(keys[:3]) + (" ..." if len(keys) > 3 else "")
