@@ -33,7 +33,12 @@ UNPAIRED = 1_000_000
 
 @dataclass(frozen=True)
 class Pair:
-    """One of the two connections of the demo: what it joins and what it answers that nobody trained."""
+    """One of the two connections of the demo: what it joins and what it answers that nobody trained.
+
+    >>> from cmcr.demo import PAIRS
+    >>> PAIRS[0].space, PAIRS[0].memories, PAIRS[0].headline
+    ('audio-visual', ('clip', 'clap'), 'A sound finds pictures')
+    """
 
     space: str
     memories: tuple[str, str]

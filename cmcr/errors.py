@@ -7,7 +7,19 @@ from collections.abc import Iterable
 
 
 class CmcrError(Exception):
-    """Base of every error that cmcr raises on purpose; the command line prints it as one line and exits 1."""
+    """Base of every error that cmcr raises on purpose; the command line prints it as one line and exits 1.
+
+    >>> from cmcr import CmcrError, Memory, load_encoder
+    >>> from cmcr.decode import read_image
+    >>> for mistake in (lambda: load_encoder("clop"), lambda: Memory.open("nowhere"), lambda: read_image(b"text")):
+    ...     try:
+    ...         mistake()
+    ...     except CmcrError as error:
+    ...         print(f"{type(error).__name__}: {error}")
+    UnknownEncoderError: unknown encoder 'clop'; expected one of tiny-clip, ...; did you mean 'clip'?
+    ArtifactError: nowhere: does not exist; expected a memory made by cmcr embed
+    ItemError: not a picture that Pillow can read
+    """
 
 
 class InputError(CmcrError):

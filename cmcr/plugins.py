@@ -66,6 +66,7 @@ class Plugins:
     """The entry points of one group, by name; read when first asked for, each imported when it is loaded.
 
     Example:
+        >>> from cmcr.plugins import Plugins
         >>> Plugins("cmcr.nothing").names()
         ()
     """

@@ -39,6 +39,11 @@ class LostRankError(CmcrError):
 class Ranks:
     """One process among those that train together; alone it talks to nobody.
 
+    >>> import torch
+    >>> from cmcr.ranks import Ranks
+    >>> Ranks().reduce(torch.tensor([1.0, 2.0])), Ranks().broadcast(lambda: "from rank 0")
+    (tensor([1., 2.]), 'from rank 0')
+
     Attributes:
         rank: This process, from 0.
         size: How many there are.

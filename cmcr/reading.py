@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from cmcr.errors import ArtifactError, CmcrError
 from cmcr.files import open_file
@@ -73,25 +73,14 @@ def reading(where: object, cure: str, kind: type[CmcrError] = ArtifactError, wha
         raise kind(f"{where}: {what} ({why(error)}); {cure}") from error
 
 
-def open_regular(path: Path) -> IO[bytes]:
-    """Open a file for reading, if it is one: a pipe would be waited for without end.
-
-    Raises:
-        OSError: missing, unreadable, or not a regular file.
-        DamagedError: a path that no file can have.
-    """
-    with plainly():
-        return open_file(path)
-
-
 def read_bytes(path: Path, limit: int) -> bytes:
     """Return the content of a regular file of at most ``limit`` bytes.
 
     Raises:
-        OSError: missing or unreadable.
-        DamagedError: not a regular file, or larger.
+        OSError: missing, unreadable, or not a regular file: a pipe would be waited for without end.
+        DamagedError: larger, or a path that no file can have.
     """
-    with open_regular(path) as file:
+    with plainly(), open_file(path) as file:
         if os.fstat(file.fileno()).st_size > limit:  # not read first: it may be a hole of any size
             raise DamagedError(f"more than {limit} bytes")
         data = file.read(limit + 1)
@@ -157,6 +146,6 @@ def open_npy(path: Path) -> np.ndarray:
     """
     import numpy as np
 
-    with open_regular(path), plainly():
+    with plainly(), open_file(path):
         array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
         return array

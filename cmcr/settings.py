@@ -46,6 +46,7 @@ def setting(
 class Setting:
     """One setting: what ``setting`` was given, and its name and type.
 
+    >>> from cmcr.settings import Setting
     >>> Setting("rank", int, 3, "Directions kept.", most=9).checked(4.0)
     4
     """

@@ -1,6 +1,5 @@
 """Arrays without files: from four of them to a saved space, and what is said where that cannot be."""
 
-import doctest
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +7,6 @@ import pytest
 from worlds import DIM_A, DIM_B, LATENT, space, two_memories
 
 import cmcr
-import cmcr.arrays
-import cmcr.memory.arrays
 from cmcr import ArrayMemory, CmcrError, ConnectConfig, ConnectedSpace, Memory, connect_arrays, console
 from cmcr.connect import connect
 from cmcr.hooks import silent
@@ -32,12 +29,6 @@ def arrays():
 def recall_of(made, image, sound):
     a = made.project(image, encoder="a", modality="image")
     return recall_at(ranks(made.project(sound, encoder="b", modality="audio"), a), 1)
-
-
-@pytest.mark.parametrize("module", [cmcr.arrays, cmcr.memory.arrays], ids=lambda module: module.__name__)
-def test_the_examples_in_the_docstrings_run(module):
-    done = doctest.testmod(module)
-    assert done.attempted and not done.failed
 
 
 @pytest.mark.parametrize("method", ["linear", "route"])

@@ -1,6 +1,5 @@
 """Encoders of other installed packages: the one in docs/extending.md, and those that fail."""
 
-import doctest
 import importlib.metadata
 import json
 import os
@@ -14,7 +13,6 @@ import packages
 import pytest
 from PIL import Image
 
-import cmcr.plugins
 from cmcr.cli import main
 from cmcr.encoders import known_encoders, load_encoder
 from cmcr.errors import InputError, ItemError, UnknownEncoderError
@@ -172,7 +170,3 @@ def test_a_built_in_name_reads_no_list_of_packages(monkeypatch):
         load_encoder("ulip:missing.pt")
     with pytest.raises(InputError, match=r"entry points of the installed packages cannot be read \(AssertionError"):
         load_encoder("tower")
-
-
-def test_the_example_in_the_docstring_runs():
-    assert doctest.testmod(cmcr.plugins) == (0, 4)

@@ -31,6 +31,11 @@ CHECKED_BYTES = 64 << 20
 class Query:
     """A question, embedded and projected.
 
+    >>> from cmcr.ask import Subject, ask
+    >>> query = ask(Subject.open("tiny-clip"), "two red drums")
+    >>> query.modality, query.encoder, query.vector.shape
+    ('text', 'tiny-clip', (64,))
+
     Attributes:
         name: As the user knows it: the text, the path, or ``memory#id``.
         modality: What it is.
@@ -53,6 +58,15 @@ class Query:
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A row of the gallery that was found.
+
+    >>> import numpy as np
+    >>> import cmcr
+    >>> texts = np.random.default_rng(0).normal(size=(200, 8))
+    >>> a, b = {"text": texts, "image": texts[:60]}, {"text": texts[:, ::-1], "audio": texts[:60, ::-1]}
+    >>> space = cmcr.connect_arrays(a=a, b=b, via="text", method="linear")
+    >>> sound = space.project(b["audio"][4:5], encoder="b", modality="audio")
+    >>> cmcr.retrieve_rows(space, sound, cmcr.ArrayMemory("a", a), cmcr.Modality.IMAGE, k=1)[0][0].id
+    '4'
 
     Attributes:
         rank: From 1.

@@ -33,6 +33,12 @@ BATCH = 64
 class Embedded:
     """What became of some items.
 
+    >>> from cmcr import Modality, Subject
+    >>> from cmcr.items import Inputs, text_item
+    >>> made = Subject.open("tiny-clip").embed(Inputs(Modality.TEXT, [text_item("a drum", "1"), text_item("", "2")]))
+    >>> made.vectors.shape, [skip.reason for skip in made.skips]
+    ((1, 64), ['empty text'])
+
     Attributes:
         items: Those that have a vector, in the order of the input.
         raw: (N, D) float32 unit vectors of the encoder; of several, of the first.
@@ -55,6 +61,7 @@ class Embedded:
 class Subject:
     """A space or a bare encoder: who embeds an item, whether it is the encoder of the space, and what comes of it.
 
+    >>> from cmcr import Modality, Subject
     >>> from cmcr.items import Inputs, text_item
     >>> found = Subject.open("tiny-clip").embed(Inputs(Modality.TEXT, [text_item("two red drums", "query")]))
     >>> found.encoder, found.vectors.shape

@@ -38,6 +38,15 @@ _MAX_NAMES = 10 << 20
 class Labelled:
     """Items of known classes.
 
+    >>> from pathlib import Path
+    >>> from cmcr.datasets import read_labelled
+    >>> for name in ("bell", "drum"):
+    ...     Path("sounds", name).mkdir(parents=True)
+    ...     Path("sounds", name, "1.wav").touch()
+    >>> data = read_labelled(Path("sounds"), unpack=Path("unpacked"))
+    >>> data.classes, data.labels
+    (('bell', 'drum'), {'bell/1': 0, 'drum/1': 1})
+
     Attributes:
         name: Of the data set: ``modelnet40``, ``esc50``, or its folder's.
         layout: One of ``LAYOUTS``.

@@ -19,6 +19,11 @@ _VARIABLES = (
 class Part:
     """One of ``size`` processes that share a run; it takes shard ``rank``, ``rank + size`` and so on.
 
+    >>> from cmcr.embed import Part
+    >>> part = Part.parse("2/4")
+    >>> str(part), list(range(part.rank, 10, part.size))
+    ('part 2 of 4 (--part 2/4)', [1, 5, 9])
+
     Attributes:
         rank: Which one, from 0.
         size: How many there are.

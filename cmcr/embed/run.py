@@ -27,6 +27,13 @@ SHARD_SIZE = 10_000
 class EmbedReport:
     """What a run did.
 
+    >>> from cmcr import Modality, embed_items, load_encoder
+    >>> from cmcr.items import text_item, unique_items
+    >>> inputs = unique_items(Modality.TEXT, [text_item("a red drum", "1"), text_item(" ", "2")])
+    >>> report = embed_items(load_encoder("tiny-clip"), inputs, "mem/texts")
+    >>> report.embedded, report.already, report.reasons()
+    (1, 0, [('empty text', 1)])
+
     Attributes:
         modality: Of the items.
         items: Items the input lists.

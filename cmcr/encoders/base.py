@@ -13,7 +13,13 @@ from cmcr.modality import Modality
 
 
 class Encoder(Protocol):
-    """A frozen contrastive model: some modalities, one vector space."""
+    """A frozen contrastive model: some modalities, one vector space.
+
+    >>> from cmcr import Modality, load_encoder
+    >>> encoder = load_encoder("tiny-clap")
+    >>> encoder.modalities, encoder.encode(Modality.TEXT, []).shape
+    (('audio', 'text'), (0, 48))
+    """
 
     @property
     def name(self) -> str:

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cmcr.errors import ArtifactError, InputError
-from cmcr.reading import open_regular, plainly, reading, why
+from cmcr.files import open_file
+from cmcr.reading import plainly, reading, why
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 VARIABLE = "CMCR_WEIGHTS"
@@ -85,7 +86,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         ArtifactError: not a checkpoint, damaged, or one that would run code.
     """
     try:
-        with open_regular(path), plainly():
+        with plainly(), open_file(path):
             found = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except (OSError, ValueError) as error:
         # torch precedes its reason with advice that nobody should follow with a stranger's file.

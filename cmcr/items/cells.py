@@ -21,6 +21,10 @@ _EXACT = 2.0**53  # whole floats below this are whole numbers without loss
 class Nothing:
     """A cell without a text.
 
+    >>> from cmcr.items import Nothing, text_of
+    >>> text_of(1.0), text_of(None), "no text" + text_of([1, 2]).of("caption")
+    ('1', Nothing(what='null', wrong=False), 'no text: caption is a list of 2; expected one text')
+
     Attributes:
         what: What stands there: ``null``, ``NaN``, ``'nan'``, ``a list of 2``; empty for an empty or blank cell.
         wrong: Whether the cell holds something, which is no text.

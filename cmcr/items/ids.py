@@ -63,6 +63,10 @@ def _by_form(names: Sequence[str], without: Iterable[int]) -> dict[str, list[int
 class ById(Mapping[str, str]):
     """Values by id; an id that is not there as it stands is looked up in its joining form.
 
+    >>> from cmcr.items import ById
+    >>> ById({"dog ": "bark"}, "labels.csv")["dog"]
+    'bark'
+
     Raises:
         InputError: that form is the form of several ids, of other values.
     """

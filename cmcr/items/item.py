@@ -34,6 +34,11 @@ Up = Literal["y", "z"]
 class Item:
     """One thing to embed.
 
+    >>> from cmcr import Modality
+    >>> from cmcr.items import Item
+    >>> Item("dog", Modality.TEXT, "texts.txt:12", text="a dog").read()
+    b'a dog'
+
     Attributes:
         id: Joins rows of two memories; unique within an input and modality.
         modality: What it is.
@@ -88,6 +93,13 @@ class Item:
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """What an input holds.
+
+    >>> from cmcr import Modality
+    >>> from cmcr.items import text_item, unique_items
+    >>> lines = ["a dog", "a drum", "a dog"]
+    >>> inputs = unique_items(Modality.TEXT, [text_item(line, "texts.txt") for line in lines])
+    >>> [item.text for item in inputs.items], inputs.duplicates
+    (['a dog', 'a drum'], 1)
 
     Attributes:
         modality: Of every item.

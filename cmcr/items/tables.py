@@ -26,6 +26,13 @@ _LIMIT = Lock()
 class Record:
     """One record of a manifest.
 
+    >>> from pathlib import Path
+    >>> from cmcr.items import read_table
+    >>> Path("list.jsonl").write_text('{"id": 7, "caption": null}')
+    26
+    >>> [(record.line, record.values, record.why("caption")) for record in read_table(Path("list.jsonl"))]
+    [(1, {'id': '7'}, ': caption is null')]
+
     Attributes:
         line: Its line, the last of several.
         values: The columns that hold a text or a number, as text.

@@ -20,7 +20,12 @@ SKIPPED = "skipped.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class EncoderInfo:
-    """Which encoder made a memory: its name, fingerprint (hex) and number of components."""
+    """Which encoder made a memory: its name, fingerprint (hex) and number of components.
+
+    >>> from cmcr.memory import EncoderInfo
+    >>> print(EncoderInfo("tiny-clip", "9f2c0b7a", 64))
+    'tiny-clip' (fingerprint 9f2c0b7a, 64 components)
+    """
 
     name: str
     fingerprint: str
@@ -33,6 +38,10 @@ class EncoderInfo:
 @dataclass(frozen=True, slots=True)
 class Row:
     """What is known about one vector.
+
+    >>> from cmcr.memory import Row
+    >>> Row("dog", "../sounds/dog.wav", None, None, note="clipped").id
+    'dog'
 
     Attributes:
         id: Joins rows of two memories; unique within a modality.
@@ -51,7 +60,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """One item that could not be embedded, and why; ``hash`` is None when its content could not be read."""
+    """One item that could not be embedded, and why; ``hash`` is None when its content could not be read.
+
+    >>> from cmcr import Modality
+    >>> from cmcr.memory import Skip
+    >>> Skip("dog", Modality.AUDIO, "dog.wav", None, "not a regular file").reason
+    'not a regular file'
+    """
 
     id: str
     modality: Modality
@@ -79,7 +94,12 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The content of ``manifest.json``; ``skipped`` counts the lines of ``skipped.jsonl`` that belong to the memory."""
+    """The content of ``manifest.json``; ``skipped`` counts the lines of ``skipped.jsonl`` that belong to the memory.
+
+    >>> from cmcr.memory import EncoderInfo, Manifest
+    >>> Manifest(EncoderInfo("tiny-clip", "9f2c", 64), "float16", True, {}, skipped=0).to_json()["encoder"]
+    {'name': 'tiny-clip', 'fingerprint': '9f2c', 'dim': 64}
+    """
 
     encoder: EncoderInfo
     dtype: str

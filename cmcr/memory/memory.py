@@ -40,6 +40,14 @@ _OWN_FILE = re.compile(r"([a-z][a-z0-9_]*?)(_emb)?_\d{4,}\.(npy|jsonl)")
 class Memory:
     """A memory opened for reading: what stood in the manifest when it was opened.
 
+    >>> from cmcr import Memory, Modality, embed_items, load_encoder
+    >>> from cmcr.items import text_item, unique_items
+    >>> inputs = unique_items(Modality.TEXT, [text_item("a red drum", "texts.txt:1")])
+    >>> report = embed_items(load_encoder("tiny-clip"), inputs, "mem/clip")
+    >>> memory = Memory.open("mem/clip")
+    >>> memory.encoder.name, memory.modalities, memory.vectors(Modality.TEXT).shape
+    ('tiny-clip', ('text',), (1, 64))
+
     Attributes:
         path: The folder.
         encoder: Which encoder made it.

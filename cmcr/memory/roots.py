@@ -14,7 +14,13 @@ from cmcr.reading import plainly
 
 
 class OutsideError(ItemError):
-    """A file lies outside of the folders in which files may be opened."""
+    """A file lies outside of the folders in which files may be opened.
+
+    >>> from cmcr.memory import OutsideError
+    >>> raise OutsideError("not opened: it lies outside of the working directory")
+    Traceback (most recent call last):
+    cmcr.memory.roots.OutsideError: not opened: it lies outside of the working directory
+    """
 
 
 class MediaRoots:
@@ -22,6 +28,12 @@ class MediaRoots:
 
     The memory says nothing about it, for it could say anything. The working directory counts as the project that the
     user works on, unless it is the home folder or one above it, which holds much more than a project.
+
+    >>> from pathlib import Path
+    >>> from cmcr.memory import MediaRoots
+    >>> MediaRoots().resolve(Path("/etc/passwd"), own=Path("mem"))
+    Traceback (most recent call last):
+    cmcr.memory.roots.OutsideError: not opened: it lies outside of the working directory and of every --media-root
     """
 
     def __init__(self, named: Iterable[str | Path] = ()) -> None:

@@ -30,6 +30,12 @@ from cmcr.reading import plainly
 class Packed:
     """A shard and its skips as they will lie on disk, not yet part of a memory.
 
+    >>> import numpy as np
+    >>> from cmcr.memory import Row, pack
+    >>> packed = pack(np.array([[3.0, 4.0]]), "float16", [Row("dog", "texts.txt:1", None, "a dog")], [])
+    >>> packed.count, packed.skipped
+    (1, 0)
+
     Attributes:
         vectors: The .npy file, normalised.
         rows: What is known about each vector, as JSON lines.
@@ -99,6 +105,14 @@ class MemoryWriter:
     """The one writer of a memory: creates it or goes on with it, under a lock.
 
     Use it as a context manager. Entering removes what an interrupted run left behind.
+
+    >>> import numpy as np
+    >>> from cmcr import Modality
+    >>> from cmcr.memory import EncoderInfo, MemoryWriter, Row
+    >>> with MemoryWriter("mem/toy", EncoderInfo("toy", "9f2c", 2)) as writer:
+    ...     writer.append(Modality.TEXT, np.array([[3.0, 4.0]]), [Row("dog", "texts.txt:1", None, "a dog")])
+    ...     writer.memory.rows(Modality.TEXT)
+    1
 
     Attributes:
         memory: The memory as committed so far.

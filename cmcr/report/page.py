@@ -17,7 +17,13 @@ from cmcr.report.previews import Card
 
 @dataclass(frozen=True)
 class Answer:
-    """A query and its hits, one row of a gallery."""
+    """A query and its hits, one row of a gallery.
+
+    >>> from cmcr.report import Answer, Card, Media, gallery
+    >>> drum = Card("drum", Media("text", text="a red drum"))
+    >>> "a red drum" in gallery([Answer(drum, [drum], "What is near?")])
+    True
+    """
 
     query: Card
     hits: Sequence[Card]
@@ -26,7 +32,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part of a page; ``body`` is markup made by this module, ``text`` is escaped."""
+    """A titled part of a page; ``body`` is markup made by this module, ``text`` is escaped.
+
+    >>> from cmcr.report import Section
+    >>> from cmcr.report.page import page
+    >>> "&lt;b&gt;" in page("Hits", [Section("Found", text="a <b> in a caption")])
+    True
+    """
 
     title: str
     text: str = ""

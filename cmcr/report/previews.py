@@ -44,7 +44,12 @@ TEXT_CHARACTERS = 400
 
 @dataclass(frozen=True)
 class Media:
-    """What a card shows: an embedded picture or sound (``uri``), a text, or only a note saying why not."""
+    """What a card shows: an embedded picture or sound (``uri``), a text, or only a note saying why not.
+
+    >>> from cmcr.report import Media
+    >>> Media("none", note="cannot be read: Permission denied").kind
+    'none'
+    """
 
     kind: str
     uri: str = ""
@@ -55,6 +60,11 @@ class Media:
 @dataclass(frozen=True)
 class Card:
     """One thing on a page.
+
+    >>> from cmcr.report import Card, Media
+    >>> hit = Card("t-1", Media("text", text="a red drum"), rank=1, score=0.41)
+    >>> hit.caption, hit.bar
+    ('', 41)
 
     Attributes:
         title: Its id.
@@ -83,6 +93,11 @@ class Card:
 
 class Previews:
     """Makes what cards show, within the bytes one page may embed.
+
+    >>> from cmcr import Modality
+    >>> from cmcr.report import Previews
+    >>> Previews(budget=0).of(Modality.IMAGE, b"any picture").note
+    'left out to keep the page small'
 
     Attributes:
         left: Bytes that may still be embedded.

@@ -28,6 +28,12 @@ class Hits(NamedTuple):
     """The best rows of a gallery for each query, best first; k is at most the gallery's size.
 
     An approximate index may find fewer than k: the row is then -1 and the score minus infinity.
+
+    >>> import numpy as np
+    >>> from cmcr.search import exact_search
+    >>> hits = exact_search([np.eye(3, dtype=np.float32)], np.eye(3, dtype=np.float32)[1:2], k=2)
+    >>> hits.scores.tolist(), hits.rows.tolist()
+    ([[1.0, 0.0]], [[1, 0]])
     """
 
     scores: Array
@@ -35,7 +41,14 @@ class Hits(NamedTuple):
 
 
 class Index(Protocol):
-    """A gallery that can be asked for the rows nearest to queries."""
+    """A gallery that can be asked for the rows nearest to queries.
+
+    >>> import numpy as np
+    >>> from cmcr.search import Index, build_index
+    >>> index: Index = build_index("flat", lambda: [np.eye(3, dtype=np.float32)])
+    >>> index.search(np.array([[0.0, 0.6, 0.8]]), k=2).rows.tolist()
+    [[2, 1]]
+    """
 
     def search(self, queries: Array, k: int) -> Hits:
         """Return the ``k`` best rows for each of the (Q, D) unit vectors ``queries``, by cosine."""
@@ -44,7 +57,13 @@ class Index(Protocol):
 
 @dataclass(frozen=True)
 class ExactIndex:
-    """Every query against every row, streamed: no memory beyond a block, nothing to build."""
+    """Every query against every row, streamed: no memory beyond a block, nothing to build.
+
+    >>> import numpy as np
+    >>> from cmcr.search import ExactIndex
+    >>> ExactIndex(lambda: [np.eye(3, dtype=np.float32)]).search(np.array([[0.0, 0.6, 0.8]]), k=2).rows.tolist()
+    [[2, 1]]
+    """
 
     blocks: Blocks
 

@@ -32,6 +32,15 @@ _END = 1 << 16
 class IndexInfo:
     """What stands beside an index file: what it was made of, and what it must be when it is read.
 
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from cmcr import Modality
+    >>> from cmcr.search import build_index, save_index
+    >>> index = build_index("flat", lambda: [np.eye(3, dtype=np.float32)])
+    >>> info = save_index(index, Path("toy.faiss"), memory="9f2c", space="01ab", modality=Modality.TEXT)
+    >>> info.kind, info.rows, info.dim
+    ('flat', 3, 3)
+
     Attributes:
         kind: ``flat``, ``hnsw`` or ``ivf``.
         memory: Fingerprint of the memory's modality.

@@ -20,6 +20,7 @@ class SpaceEncoder:
     The fingerprint is empty where it is not known (imported heads): then the name alone decides.
 
     >>> from cmcr import Modality
+    >>> from cmcr.space import SpaceEncoder
     >>> SpaceEncoder("tiny-clip", "9f2c", 64, (Modality.IMAGE, Modality.TEXT)).matches("tiny-clip", "9f2c")
     True
     """
@@ -39,6 +40,7 @@ class Link:
     """What connected two encoders: the modality of the rows they share, and what each recalled (None: nothing).
 
     >>> from cmcr import Modality
+    >>> from cmcr.space import Link
     >>> Link("tiny-clip", "tiny-clap", Modality.TEXT, Modality.IMAGE, Modality.AUDIO).via.value
     'text'
     """
@@ -61,6 +63,7 @@ class Way:
         weight: How much it counts where several encoders embed one item, unless a router or the caller says.
 
     >>> from cmcr import Modality
+    >>> from cmcr.space import Way
     >>> Way("tiny-clip", (Modality.TEXT,), ("tiny-clip",)).weight
     1.0
     """
@@ -78,7 +81,9 @@ class Router(nn.Module):
         modality: Of the items.
         reads: The encoders whose vectors it reads, side by side in this order; it weighs the ways of the same ones.
 
+    >>> import torch
     >>> from cmcr import Modality
+    >>> from cmcr.space import Router
     >>> router = Router(Modality.TEXT, ("one", "two"), in_dim=7)
     >>> router(torch.ones(3, 7)).shape
     torch.Size([3, 2])
@@ -97,7 +102,9 @@ class Router(nn.Module):
 class MeanOfMaps(Projector):
     """Several maps as one: the normalised mean of what they make of a vector.
 
-    >>> from cmcr.space import ProjectorConfig
+    >>> import torch
+    >>> from cmcr.space import Projector, ProjectorConfig
+    >>> from cmcr.space.parts import MeanOfMaps
     >>> same = Projector(ProjectorConfig("identity", 2, 2))
     >>> MeanOfMaps([same, same])(torch.tensor([[0.6, 0.8]])).tolist() == same(torch.tensor([[0.6, 0.8]])).tolist()
     True

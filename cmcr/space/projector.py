@@ -23,6 +23,10 @@ Init = Literal["default", "xavier", "identity"]
 class ProjectorConfig:
     """What a projector is made of.
 
+    >>> from cmcr.space import ProjectorConfig
+    >>> {name: tuple(tensor.shape) for name, tensor in ProjectorConfig("linear", 64, 48).tensors().items()}
+    {'body.weight': (48, 64), 'body.bias': (48,)}
+
     Attributes:
         kind: ``mlp`` Linear-BatchNorm-ReLU-Linear-BatchNorm (the paper's audio-visual head); ``half-mlp``
             Linear-BatchNorm-ReLU (its 3D-language head, whose cosines are all >= 0); ``linear`` one Linear;
@@ -72,6 +76,14 @@ class Route(nn.Module):
     """Map a vector to the weighted mean of ``values``, weighted by the softmax of its similarity to ``keys``.
 
     keys: (M, D_in) overlap rows in the vector's own space; values: (M, D_out) the same rows in the other space.
+
+    >>> import torch
+    >>> from cmcr.space import Route
+    >>> route = Route(anchors=2, in_dim=2, out_dim=3, tau=0.01)
+    >>> route.load_state_dict({"keys": torch.eye(2), "values": torch.eye(2, 3)})
+    <All keys matched successfully>
+    >>> route(torch.tensor([[1.0, 0.0]])).round(decimals=3).tolist()
+    [[1.0, 0.0, 0.0]]
     """
 
     keys: Tensor
@@ -128,7 +140,13 @@ class Centers(nn.Module):
 
 
 class Projector(nn.Module):
-    """One source space's map into the connected space: centre (if asked), body, L2-normalise."""
+    """One source space's map into the connected space: centre (if asked), body, L2-normalise.
+
+    >>> import torch
+    >>> from cmcr.space import Projector, ProjectorConfig
+    >>> Projector(ProjectorConfig("mlp", 64, 48, hidden=32)).eval()(torch.ones(5, 64)).shape
+    torch.Size([5, 48])
+    """
 
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()

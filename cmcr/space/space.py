@@ -47,6 +47,7 @@ class ConnectedSpace:
         recipe: The settings that made it.
         metrics: What was measured while making it.
 
+    >>> import numpy as np
     >>> from cmcr import ConnectedSpace, Modality
     >>> from cmcr.space import Projector, ProjectorConfig, SpaceEncoder
     >>> eye = Projector(ProjectorConfig("identity", 2, 2))
