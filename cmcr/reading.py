@@ -64,13 +64,16 @@ def reading(where: object, cure: str, kind: type[CmcrError] = ArtifactError, wha
     """Turn everything that reading the file ``where`` may raise into an error of ours: file, reason, cure.
 
     Raises:
-        CmcrError: of ``kind``: ``WHERE: WHAT (REASON); CURE``; errors of ours pass as they are.
+        CmcrError: of ``kind``: ``WHERE: WHAT (REASON); CURE``, or of a file that cannot be opened ``FILE: REASON;
+            CURE``; errors of ours pass as they are.
     """
     try:
         with plainly():
             yield
     except (DamagedError, OSError) as error:
-        raise kind(f"{where}: {what} ({why(error)}); {cure}") from error
+        missing = getattr(error, "filename", None)
+        said = f"{missing}: {why(error)}" if missing else f"{where}: {what} ({why(error)})"
+        raise kind(f"{said}; {cure}") from error
 
 
 def read_bytes(path: Path, limit: int) -> bytes:

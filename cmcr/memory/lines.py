@@ -6,56 +6,31 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any
 
 from cmcr.errors import ArtifactError
 from cmcr.files import read_lines
-from cmcr.memory.manifest import Row
-from cmcr.reading import plainly, why
+from cmcr.memory.manifest import CURE, Row
+from cmcr.reading import reading
 
 _HALF = re.compile("[\ud800-\udfff]")  # half a character, which nothing can store
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        with plainly():
-            for number, line in enumerate(read_lines(path), 1):
-                value = json.loads(line)
-                if not isinstance(value, dict):
-                    raise ValueError("not an object")
-                yield number, value
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: {_why(error)}; restore it, or embed into a new folder") from None
+    with reading(path, CURE):
+        for number, line in enumerate(read_lines(path), 1):
+            value = json.loads(line)
+            if not isinstance(value, dict):
+                raise ValueError("not an object")
+            yield number, value
 
 
 def _row(value: Any, path: Path) -> Row:
     if not isinstance(value, dict):
-        raise ArtifactError(f"{path}: damaged (not an object); restore it, or embed into a new folder")
-    return Row(
-        _text(value, "id", path),
-        _text(value, "source", path),
-        _text(value, "hash", path, False),
-        _text(value, "text", path, False),
-        _text(value, "note", path, False),
-    )
-
-
-@overload
-def _text(value: dict[str, Any], key: str, path: Path) -> str: ...
-
-
-@overload
-def _text(value: dict[str, Any], key: str, path: Path, needed: Literal[False]) -> str | None: ...
-
-
-def _text(value: dict[str, Any], key: str, path: Path, needed: bool = True) -> str | None:
-    found = value.get(key)
-    if isinstance(found, str) and (found.isascii() or not _HALF.search(found)):
-        return found
-    if found is None and not needed:
-        return None
-    raise ArtifactError(f"{path}: a row without {key} as text; restore the file, or embed into a new folder")
-
-
-def _why(error: Exception) -> str:
-    return why(error) if isinstance(error, OSError) else f"damaged ({why(error)})"
+        raise ArtifactError(f"{path}: damaged (not an object); {CURE}")
+    cells: list[Any] = [value.get(name) for name in Row.__slots__]
+    for name, cell in zip(Row.__slots__, cells, strict=True):
+        text = isinstance(cell, str) and (cell.isascii() or not _HALF.search(cell))
+        if not text and (cell is not None or name in ("id", "source")):
+            raise ArtifactError(f"{path}: a row without {name} as text; {CURE}")
+    return Row(*cells)

@@ -8,7 +8,7 @@ from typing import Any
 
 from cmcr.errors import ArtifactError
 from cmcr.modality import Modality, in_order
-from cmcr.reading import read_json, why
+from cmcr.reading import read_json, reading
 from cmcr.schema import checked
 
 FORMAT = "cmcr-memory"
@@ -16,6 +16,7 @@ VERSION = 1
 DTYPES = ("float16", "float32")
 MANIFEST = "manifest.json"
 SKIPPED = "skipped.jsonl"
+CURE = "restore it, or embed into a new folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,30 +128,25 @@ class Manifest:
             ArtifactError: the folder or file is missing, another format or version, or damaged.
         """
         path = folder / MANIFEST
-        try:
+        with reading(path, CURE, what="not JSON"):
+            if not path.exists():
+                what = "holds no manifest.json" if folder.is_dir() else "does not exist"
+                raise ArtifactError(f"{folder}: {what}; expected a memory made by cmcr embed")
             value = read_json(path)
-        except (FileNotFoundError, NotADirectoryError):
-            what = "holds no manifest.json" if folder.is_dir() else "does not exist"
-            raise ArtifactError(f"{folder}: {what}; expected a memory made by cmcr embed") from None
-        except OSError as error:
-            raise ArtifactError(f"{path}: {error.strerror}; restore it, or embed into a new folder") from None
-        except ValueError as error:
-            raise ArtifactError(f"{path}: not JSON ({error}); restore it, or embed into a new folder") from None
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise ArtifactError(f"{path}: not the manifest of a memory; expected a folder made by cmcr embed")
         if value.get("version") != VERSION:
             raise ArtifactError(f"{path}: memory version {value.get('version')!r}; this cmcr reads version {VERSION}")
-        try:
+        with reading(path, CURE):
             return cls._checked(value)
-        except (KeyError, ValueError) as error:
-            raise ArtifactError(f"{path}: damaged ({why(error)}); restore it, or embed into a new folder") from None
 
     @classmethod
     def _checked(cls, value: dict[str, Any]) -> Manifest:
         encoder: EncoderInfo = checked(EncoderInfo, value["encoder"], "encoder")
-        _expect(_is_count(encoder.dim) and encoder.dim > 0, f"dim {encoder.dim!r}")
+        skipped: int = checked(int, value["skipped"], "skipped")
+        _expect(encoder.dim > 0, f"dim {encoder.dim}")
         _expect(value["dtype"] in DTYPES, f"dtype {value['dtype']!r}, expected float16 or float32")
-        _expect(_is_count(value["skipped"]), f"skipped {value['skipped']!r}")
+        _expect(skipped >= 0, f"skipped {skipped}")
         found: dict[Modality, tuple[Shard, ...]] = checked(
             dict[Modality, tuple[Shard, ...]], value["modalities"], "modalities"
         )
@@ -158,15 +154,11 @@ class Manifest:
             for number, shard in enumerate(shards):
                 # Only the names we give ourselves: a manifest must not lead a reader out of its folder.
                 _expect((shard.vectors, shard.metadata) == Shard.names(modality, number), f"file {shard.vectors!r}")
-                _expect(_is_count(shard.rows) and shard.rows > 0, f"{shard.rows!r} rows in {shard.vectors}")
+                _expect(shard.rows > 0, f"{shard.rows} rows in {shard.vectors}")
         ordered = {modality: found[modality] for modality in in_order(found) if found[modality]}
-        return cls(encoder, value["dtype"], checked(bool, value["normalized"], "normalized"), ordered, value["skipped"])
+        return cls(encoder, value["dtype"], checked(bool, value["normalized"], "normalized"), ordered, skipped)
 
 
 def _expect(holds: bool, what: str) -> None:
     if not holds:
         raise ValueError(what)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

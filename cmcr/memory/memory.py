@@ -20,11 +20,11 @@ import numpy as np
 
 from cmcr.errors import ArtifactError
 from cmcr.files import check_regular, is_file, is_partial, left_behind, open_file, read_lines, sha256_file
-from cmcr.memory.lines import _json_lines, _row, _text, _why
-from cmcr.memory.manifest import SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
+from cmcr.memory.lines import _json_lines, _row
+from cmcr.memory.manifest import CURE, SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
 from cmcr.memory.roots import MediaRoots, read_source
 from cmcr.modality import OWN, Modality, in_order
-from cmcr.reading import open_npy, parse_json, plainly, read_json
+from cmcr.reading import open_npy, parse_json, plainly, read_json, reading
 from cmcr.schema import checked
 
 __all__ = ["CHANGED", "EncoderInfo", "Memory", "Row", "Skip"]
@@ -195,13 +195,10 @@ class Memory:
         wanted = {b'{"id": ' + json.dumps(each, ensure_ascii=False).encode("utf-8", "backslashreplace") for each in ids}
         found: dict[str, str] = {}
         for path in (self.path / shard.metadata for shard in self.shards(modality)):
-            try:
-                with plainly():
-                    lines = (line for line in read_lines(path) if line[: line.find(b', "source": ')] in wanted)
-                    rows = (json.loads(line) for line in lines)
-                    found |= {_text(row, "id", path): _text(row, "source", path) for row in rows}
-            except (OSError, ValueError) as error:
-                raise ArtifactError(f"{path}: {_why(error)}; restore it, or embed into a new folder") from None
+            with reading(path, CURE):
+                lines = (line for line in read_lines(path) if line[: line.find(b', "source": ')] in wanted)
+                rows = [_row(json.loads(line), path) for line in lines]
+                found |= {row.id: row.source for row in rows}
         return found
 
     def source_path(self, row: Row) -> Path | None:
@@ -241,13 +238,11 @@ class Memory:
         if modality in self._checked:
             return True
         shards = self.shards(modality)
-        try:
+        with reading(self.path, CURE):
             sizes = [check_regular(self.path / name).st_size for s in shards for name in (s.vectors, s.metadata)]
             if most is not None and sum(sizes) > most:
                 return False
             wrong = [name for shard in shards for name in self._changed(shard)]
-        except OSError as error:
-            raise ArtifactError(f"{error.filename}: {_why(error)}; restore it, or embed into a new folder") from None
         if wrong:
             path = self.path / wrong[0]
             raise ArtifactError(f"{path}: its sha256 is not the manifest's; see cmcr info --verify {self.path}")
@@ -305,10 +300,8 @@ class Memory:
 
     def _shard_vectors(self, shard: Shard) -> np.ndarray:
         path = self.path / shard.vectors
-        try:
+        with reading(path, CURE):
             stored = open_npy(path)
-        except (OSError, ValueError) as error:
-            raise ArtifactError(f"{path}: {_why(error)}; restore it, or embed into a new folder") from None
         expected = (shard.rows, self.encoder.dim)
         if stored.shape != expected or stored.dtype != self.dtype:
             raise ArtifactError(
@@ -334,7 +327,7 @@ class Memory:
 
     def _shard_row(self, shard: Shard, number: int) -> Row:
         path = self.path / shard.metadata
-        try:
+        with reading(path, CURE):
             if shard.metadata not in self._line_ends:
                 self._line_ends[shard.metadata] = np.fromiter(map(len, read_lines(path)), np.int64).cumsum()
             ends = self._line_ends[shard.metadata]
@@ -342,10 +335,7 @@ class Memory:
                 raise ArtifactError(f"{path}: {len(ends)} lines; the manifest says {shard.rows} rows")
             with open_file(path) as file:
                 file.seek(int(ends[number - 1]) if number else 0)
-                value = parse_json(file.readline())
-        except (OSError, ValueError) as error:
-            raise ArtifactError(f"{path}: {_why(error)}; restore it, or embed into a new folder") from None
-        return _row(value, path)
+                return _row(parse_json(file.readline()), path)
 
     def _shard_problems(self, shard: Shard) -> list[str]:
         problems = []

@@ -19,7 +19,7 @@ from cmcr.errors import ArtifactError, InputError
 from cmcr.files import atomic, open_file, sha256_file, write_json
 from cmcr.modality import Modality
 from cmcr.numbers import Array
-from cmcr.reading import plainly, read_json
+from cmcr.reading import read_json, reading
 from cmcr.schema import checked
 from cmcr.search.exact import Blocks, Hits, _checked, _same_dim
 
@@ -255,11 +255,8 @@ def load_index(path: Path, *, memory: str, space: str, cure: str = "cmcr index")
         raise ArtifactError(f"{path} is damaged: its content is not what was written; make it anew: {cure}")
     # Lists map into memory by the one flag, the vectors of the other kinds by the newer one.
     mapped = faiss.IO_FLAG_MMAP if info.kind == "ivf" else getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
-    try:
-        with plainly():
-            loaded = faiss.read_index(str(path), mapped | faiss.IO_FLAG_READ_ONLY)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read by faiss {faiss.__version__}; make it anew: {cure}") from error
+    with reading(path, f"make it anew: {cure}", what=f"cannot be read by faiss {faiss.__version__}"):
+        loaded = faiss.read_index(str(path), mapped | faiss.IO_FLAG_READ_ONLY)
     if (loaded.ntotal, loaded.d) != (info.rows, info.dim):
         raise ArtifactError(f"{path} has {loaded.ntotal} rows, its .json says {info.rows}; make it anew: {cure}")
     damaged = f"{path} is damaged: it finds what cannot be; make it anew: {cure}"
@@ -275,11 +272,9 @@ def read_info(path: Path, cure: str) -> IndexInfo:
     beside = path.with_suffix(".json")
     if not (path.is_file() and beside.is_file()):
         raise ArtifactError(f"there is no index {path}; make it: {cure}")
-    try:
+    with reading(beside, f"make the index anew: {cure}", what="is damaged"):
         value = read_json(beside)
         if isinstance(value, dict) and value.get("format", FORMAT) != FORMAT:
             raise ArtifactError(f"{beside} has format {value['format']}, expected {FORMAT}; make it anew: {cure}")
         info: IndexInfo = checked(IndexInfo, value)
         return info
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{beside} is damaged: {error}; make the index anew: {cure}") from error

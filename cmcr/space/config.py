@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,14 @@ from safetensors.torch import load as load_tensors
 from cmcr.decode import memory_bytes
 from cmcr.errors import ArtifactError
 from cmcr.modality import Modality
-from cmcr.reading import plainly, read_bytes, read_json
+from cmcr.reading import read_bytes, read_json, reading
 from cmcr.schema import checked
 from cmcr.space.parts import Link, Router, SpaceEncoder, Way
-from cmcr.space.projector import ProjectorConfig
+from cmcr.space.projector import ProjectorConfig, expect
 
 FORMAT, VERSION, VERSIONS = "cmcr-space", 2, (1, 2)
 HEADER_BYTES = 1 << 20
 """Bytes of names and shapes in a file of weights, at most: a projector has some ten tensors."""
-
-
-@dataclass(frozen=True)
-class SpaceEncoder1(SpaceEncoder):
-    """An encoder of version 1, which had one map of its own."""
-
-    projector: ProjectorConfig
 
 
 @dataclass(frozen=True)
@@ -45,32 +38,6 @@ class RouterEntry:
 
     modality: Modality
     reads: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class SpaceConfig1:
-    """What config.json of version 1 holds: two encoders, each with one map."""
-
-    format: str
-    version: int
-    method: str
-    overlap: Modality
-    dim: int
-    encoders: tuple[SpaceEncoder1, ...]
-    recipe: dict[str, Any]
-    metrics: dict[str, Any]
-    model_sha256: str
-    versions: dict[str, Any]
-
-    def upgraded(self) -> SpaceConfig:
-        """Return the same as version 2."""
-        maps = tuple(MapEntry(each.name, each.projector) for each in self.encoders)
-        return SpaceConfig(
-            self.format, VERSION, self.method, self.overlap, self.dim,
-            tuple(SpaceEncoder(each.name, each.fingerprint, each.dim, each.modalities) for each in self.encoders),
-            maps, tuple(Way(each.name, each.modalities, (each.name,)) for each in self.encoders), (), None,
-            plain_links(self.encoders, self.overlap), self.recipe, self.metrics, self.model_sha256, self.versions,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,69 +77,79 @@ def checked_config(value: dict[str, Any]) -> SpaceConfig:
     Raises:
         ValueError: what does not.
     """
-    config: SpaceConfig = (
-        checked(SpaceConfig1, value).upgraded() if value.get("version") == 1 else checked(SpaceConfig, value)
-    )
+    first = value.get("version") == 1
+    config: SpaceConfig = checked(SpaceConfig, _upgraded(value) if first else value)
+    if first:
+        config = replace(config, version=VERSION, links=plain_links(config.encoders, config.overlap))
     names = [entry.name for entry in config.encoders]
-    _expect(bool(names), "it has no encoder")
-    _expect(len(set(names)) == len(names), "two encoders have one name")
+    expect(bool(names), "it has no encoder")
+    expect(len(set(names)) == len(names), "two encoders have one name")
     for entry in config.encoders:
-        _expect(bool(entry.modalities), f"encoder {entry.name!r} has no modality")
-        _expect(len(set(entry.modalities)) == len(entry.modalities), f"encoder {entry.name!r} has a modality twice")
+        expect(bool(entry.modalities), f"encoder {entry.name!r} has no modality")
+        expect(len(set(entry.modalities)) == len(entry.modalities), f"encoder {entry.name!r} has a modality twice")
     _check_ways(config)
     _check_routers(config)
-    _expect(any(config.overlap in entry.modalities for entry in config.encoders), f"no encoder has {config.overlap}")
+    expect(any(config.overlap in entry.modalities for entry in config.encoders), f"no encoder has {config.overlap}")
     _check_links(config)
     return config
+
+
+def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
+    """Return what version 1 said, whose two encoders had one map each, in the terms of version 2, without links."""
+    held: list[dict[str, Any]] = checked(list[dict[str, Any]], value["encoders"], "encoders")
+    maps = [{"name": each["name"], "projector": each["projector"]} for each in held]
+    ways = [{"encoder": each["name"], "modalities": each["modalities"], "maps": [each["name"]]} for each in held]
+    encoders = [{name: part for name, part in each.items() if name != "projector"} for each in held]
+    return value | {"encoders": encoders, "maps": maps, "ways": ways, "routers": [], "base": None, "links": []}
 
 
 def _check_ways(config: SpaceConfig) -> None:
     """Check that each modality of each encoder enters by one way, through maps of the right sizes; none is idle."""
     dims = {entry.name: entry.dim for entry in config.encoders}
     maps = {entry.name: entry.projector for entry in config.maps}
-    _expect(len(maps) == len(config.maps), "two maps have one name")
+    expect(len(maps) == len(config.maps), "two maps have one name")
     for entry in config.maps:
         entry.projector.check()
     for way in config.ways:
-        _expect(way.encoder in dims, f"a way is of {way.encoder!r}, which is no encoder of it")
-        _expect(0 < way.weight < float("inf"), f"a way of {way.encoder!r} weighs {way.weight}, expected above 0")
-        _expect(bool(way.maps), f"a way of {way.encoder!r} has no map")
+        expect(way.encoder in dims, f"a way is of {way.encoder!r}, which is no encoder of it")
+        expect(0 < way.weight < float("inf"), f"a way of {way.encoder!r} weighs {way.weight}, expected above 0")
+        expect(bool(way.maps), f"a way of {way.encoder!r} has no map")
         for name in way.maps:
-            _expect(name in maps, f"a way of {way.encoder!r} goes through {name!r}, which is no map of it")
+            expect(name in maps, f"a way of {way.encoder!r} goes through {name!r}, which is no map of it")
             found, own = (maps[name].in_dim, maps[name].out_dim), (dims[way.encoder], config.dim)
             shapes = f"{found[0]} -> {found[1]}, expected {own[0]} -> {own[1]}"
-            _expect(found == own, f"the projector of {name!r} maps {shapes}")
+            expect(found == own, f"the projector of {name!r} maps {shapes}")
     entering = [(way.encoder, modality) for way in config.ways for modality in way.modalities]
     held = [(entry.name, modality) for entry in config.encoders for modality in entry.modalities]
-    _expect(sorted(entering) == sorted(held), "its ways are not one for each modality of each encoder")
+    expect(sorted(entering) == sorted(held), "its ways are not one for each modality of each encoder")
     idle = maps.keys() - {name for way in config.ways for name in way.maps}
-    _expect(not idle, f"no way goes through map {min(idle, default='')!r}")
+    expect(not idle, f"no way goes through map {min(idle, default='')!r}")
 
 
 def _check_routers(config: SpaceConfig) -> None:
     held = {entry.name: entry.modalities for entry in config.encoders}
     for router in config.routers:
-        _expect(len(router.reads) > 1, f"a router of {router.modality} reads {len(router.reads)} encoders, not several")
+        expect(len(router.reads) > 1, f"a router of {router.modality} reads {len(router.reads)} encoders, not several")
         for name in router.reads:
-            _expect(router.modality in held.get(name, ()), f"a router reads {router.modality} of {name!r}: not there")
-        _expect(len(set(router.reads)) == len(router.reads), f"a router of {router.modality} reads an encoder twice")
+            expect(router.modality in held.get(name, ()), f"a router reads {router.modality} of {name!r}: not there")
+        expect(len(set(router.reads)) == len(router.reads), f"a router of {router.modality} reads an encoder twice")
     weighed = [router.modality for router in config.routers]
-    _expect(len(set(weighed)) == len(weighed), "two routers are of one modality")
+    expect(len(set(weighed)) == len(weighed), "two routers are of one modality")
 
 
 def _check_links(config: SpaceConfig) -> None:
     held = {entry.name: entry.modalities for entry in config.encoders}
     for link in config.links:
         for name, outer in ((link.a, link.outer_a), (link.b, link.outer_b)):
-            _expect(name in held, f"a link names {name!r}, which is no encoder of it")
-            _expect(link.via in held[name], f"a link is by {link.via}, which {name!r} lacks")
-            _expect(outer is None or outer in held[name], f"a link says {outer} of {name!r}, which it lacks")
-        _expect(link.a != link.b, f"a link joins {link.a!r} to itself")
+            expect(name in held, f"a link names {name!r}, which is no encoder of it")
+            expect(link.via in held[name], f"a link is by {link.via}, which {name!r} lacks")
+            expect(outer is None or outer in held[name], f"a link says {outer} of {name!r}, which it lacks")
+        expect(link.a != link.b, f"a link joins {link.a!r} to itself")
     if config.base is not None:
         through = [way.maps for way in config.ways if way.encoder == config.base]
         own = [each.projector for each in config.maps if any(each.name in maps for maps in through)]
         kept = config.base == config.encoders[0].name and all(p.kind == "identity" and not p.centered for p in own)
-        _expect(kept, f"base is {config.base!r}, expected the first encoder, with a map that is the identity")
+        expect(kept, f"base is {config.base!r}, expected the first encoder, with a map that is the identity")
 
 
 def read_tensors(path: Path, config: SpaceConfig) -> dict[str, torch.Tensor]:
@@ -193,24 +170,19 @@ def read_tensors(path: Path, config: SpaceConfig) -> dict[str, torch.Tensor]:
         expected |= {f"router.{number}.{key}": tensor for key, tensor in body.items()}
     expected = expected or {"none": torch.zeros(0)}
     size = sum(tensor.numel() * tensor.element_size() for tensor in expected.values())
-    _expect(size <= memory_bytes() // 2, f"its projectors take {size / 1e9:.1f} GB, more than half of memory")
+    expect(size <= memory_bytes() // 2, f"its projectors take {size / 1e9:.1f} GB, more than half of memory")
     data = read_bytes(path, size + HEADER_BYTES)
     if hashlib.sha256(data).hexdigest() != config.model_sha256:
         raise ArtifactError(f"{path} is not the file config.json names; connect anew")
     found = load_tensors(data)
-    _expect(found.keys() == expected.keys(), "it has not the tensors that config.json asks for")
+    expect(found.keys() == expected.keys(), "it has not the tensors that config.json asks for")
     for key, asked in expected.items():  # in an order that is always the same
         tensor = found[key]
-        _expect(tensor.shape == asked.shape, f"{key} is {tuple(tensor.shape)}, config.json says {tuple(asked.shape)}")
-        _expect(tensor.dtype == asked.dtype, f"{key} is {tensor.dtype}, expected {asked.dtype}")
-        _expect(bool(tensor.isfinite().all()), f"{key} holds values that are not finite")
-        _expect(not key.endswith("running_var") or bool((tensor >= 0).all()), f"{key} holds negative variances")
+        expect(tensor.shape == asked.shape, f"{key} is {tuple(tensor.shape)}, config.json says {tuple(asked.shape)}")
+        expect(tensor.dtype == asked.dtype, f"{key} is {tensor.dtype}, expected {asked.dtype}")
+        expect(bool(tensor.isfinite().all()), f"{key} holds values that are not finite")
+        expect(not key.endswith("running_var") or bool((tensor >= 0).all()), f"{key} holds negative variances")
     return found
-
-
-def _expect(holds: bool, what: str) -> None:
-    if not holds:
-        raise ValueError(what)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -224,14 +196,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ArtifactError(
             f"{folder}: not a connected space (no config.json); make one with: cmcr connect A B -o {folder}"
         )
-    try:
-        with plainly():
-            config = read_json(path)
-            found = config.get("format"), config.get("version")
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: not readable as JSON ({error}); connect anew") from error
+    with reading(path, "connect anew", what="not readable as JSON"):
+        config: dict[str, Any] = read_json(path)
+        found = config.get("format"), config.get("version")
     if found[0] != FORMAT or type(found[1]) is not int or found[1] not in VERSIONS:
         known = " or ".join(map(str, VERSIONS))
         raise ArtifactError(f"{path}: format {found[0]!r} version {found[1]!r}, expected {FORMAT!r} version {known}")
-    result: dict[str, Any] = config
-    return result
+    return config

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cmcr.errors import ArtifactError
-from cmcr.reading import read_json
+from cmcr.reading import read_json, reading
 
 if TYPE_CHECKING:
     from cmcr.memory import Memory
@@ -43,12 +42,10 @@ def space_config(path: Path) -> dict[str, Any] | None:
     Raises:
         ArtifactError: its config.json is not JSON.
     """
-    try:
-        config = read_json(path / "config.json")
-    except (FileNotFoundError, NotADirectoryError):
+    if not (path / "config.json").exists():
         return None
-    except ValueError as error:
-        raise ArtifactError(f"{path / 'config.json'}: not JSON ({error}); restore it") from None
+    with reading(path / "config.json", "restore it", what="not JSON"):
+        config = read_json(path / "config.json")
     return config if isinstance(config, dict) and config.get("format") == "cmcr-space" else None
 
 

@@ -61,10 +61,10 @@ class ProjectorConfig:
         """
         sizes = ["in_dim", "out_dim", *({"mlp": ["hidden"], "route": ["anchors"]}.get(self.kind, []))]
         small = next((name for name in sizes if getattr(self, name) < 1), None)
-        _expect(small is None, f"{small} of a {self.kind} is {small and getattr(self, small)}, expected 1 or more")
-        _expect(self.kind != "identity" or self.in_dim == self.out_dim, f"identity of {self.in_dim} -> {self.out_dim}")
-        _expect(self.top_k >= 0 and 0 < self.tau < float("inf"), f"tau {self.tau}, top_k {self.top_k}")
-        _expect(all(map(is_modality, self.centered)), f"centered {self.centered}, expected modalities")
+        expect(small is None, f"{small} of a {self.kind} is {small and getattr(self, small)}, expected 1 or more")
+        expect(self.kind != "identity" or self.in_dim == self.out_dim, f"identity of {self.in_dim} -> {self.out_dim}")
+        expect(self.top_k >= 0 and 0 < self.tau < float("inf"), f"tau {self.tau}, top_k {self.top_k}")
+        expect(all(map(is_modality, self.centered)), f"centered {self.centered}, expected modalities")
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the name, shape and type of each tensor of its projector, as tensors without storage."""
@@ -229,7 +229,8 @@ _BODIES: dict[str, Callable[[ProjectorConfig], nn.Module]] = {
 }
 
 
-def _expect(holds: bool, what: str) -> None:
+def expect(holds: bool, what: str) -> None:
+    """Raise ValueError, which says ``what``, unless it holds."""
     if not holds:
         raise ValueError(what)
 
