@@ -11,7 +11,7 @@ from cmcr.datasets import read_labelled, read_labels
 from cmcr.datasets.boxes import read_vggss
 from cmcr.datasets.pairs import read_pairs
 from cmcr.errors import InputError, ItemError
-from cmcr.items import Nothing, read_items, text_of
+from cmcr.items import Nothing, cell_text, read_items
 from cmcr.items.cells import WORDS_FOR_NOTHING, Repeated
 from cmcr.modality import Modality
 
@@ -35,35 +35,35 @@ NO_TEXTS = [
 
 @pytest.mark.parametrize(("cell", "text"), TEXTS)
 def test_texts_and_numbers_are_texts(cell, text):
-    assert text_of(cell) == text
+    assert cell_text(cell) == text
 
 
 @pytest.mark.parametrize(("cell", "reason"), NO_TEXTS)
 def test_nothing_else_is_a_text(cell, reason):
-    found = text_of(cell)
+    found = cell_text(cell)
     assert isinstance(found, Nothing)
     assert found.of("x") == reason
 
 
 def test_words_for_nothing_are_words_where_the_file_has_types():
     for word in WORDS_FOR_NOTHING:
-        assert text_of(word) == word
-        assert text_of(f" {word}\n", typed=False) == Nothing(repr(word))
+        assert cell_text(word) == word
+        assert cell_text(f" {word}\n", typed=False) == Nothing(repr(word))
     for word in ("nano", "None of them", "NA", "Nan", "none", "0"):
-        assert text_of(word, typed=False) == word
+        assert cell_text(word, typed=False) == word
 
 
 @pytest.mark.parametrize("cell", ["['a dog', 'two dogs']", '["a dog"]', "['a'\n 'b']", "[]", ' [ "a", null ] '])
 def test_a_list_written_out_in_a_file_without_types_is_no_text(cell):
-    assert text_of(cell, typed=False) == Nothing("a list", wrong=True)
-    assert text_of(cell) == cell
+    assert cell_text(cell, typed=False) == Nothing("a list", wrong=True)
+    assert cell_text(cell) == cell
 
 
 def test_an_object_written_out_is_no_text_and_brackets_alone_make_none():
     for cell in ("{'en': 'a dog'}", '{"en": ["a"]}', "{}"):
-        assert text_of(cell, typed=False) == Nothing("an object", wrong=True)
+        assert cell_text(cell, typed=False) == Nothing("an object", wrong=True)
     for text in ("[music]", "['tis] the dog", "[1]", "{x}", "'a', 'b'", "a ['b']"):
-        assert text_of(text, typed=False) == text
+        assert cell_text(text, typed=False) == text
 
 
 def test_lists_that_a_data_frame_wrote_are_left_out_of_every_reader(tmp_path):

@@ -14,8 +14,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from cmcr.errors import InputError, ItemError
-from cmcr.items import Nothing, read_rows, read_text, text_of
-from cmcr.reading import parse_json
+from cmcr.items import Nothing, cell_text, read_rows, read_text
+from cmcr.reading import parse_json, read_bytes, reading
 
 OVERHANG = 0.1
 """A corner this far outside the picture is moved to its edge, as SLAVC does; further out it is no corner of it."""
@@ -97,19 +97,17 @@ def read_vggss(path: Path) -> list[Annotated]:
     Raises:
         InputError: not such a list at all; one bad record only carries its problem.
     """
-    if path.stat().st_size > MAX_JSON:
-        raise InputError(f"{path}: {path.stat().st_size} bytes; at most {MAX_JSON} are read: is it a list of boxes?")
-    try:
-        records = parse_json(read_text(path))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); download it again") from None
+    with reading(path, "download it again", InputError, "not JSON"):
+        records = parse_json(read_bytes(path, MAX_JSON))
     if not isinstance(records, list) or not records:
         raise InputError(f"{path}: expected a list of objects with file, class and bbox")
     return [_vggss_record(record, number) for number, record in enumerate(records)]
 
 
 def _vggss_record(record: Any, number: int) -> Annotated:
-    name, label = (text_of(record.get(key, "")) if isinstance(record, dict) else Nothing() for key in ("file", "class"))
+    name, label = (
+        cell_text(record.get(key, "")) if isinstance(record, dict) else Nothing() for key in ("file", "class")
+    )
     if isinstance(name, Nothing):
         return Annotated(f"record {number}", problem=f"no file in its record{name.of('file')}")
     label = "" if isinstance(label, Nothing) else label

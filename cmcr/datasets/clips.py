@@ -11,6 +11,7 @@ from typing import Any
 from cmcr.datasets.boxes import Annotated, read_flickr, read_listing, read_vggss
 from cmcr.datasets.clip import Clip, Clips
 from cmcr.datasets.clip_files import ClipEntry, FrameChoice, Media, filled
+from cmcr.datasets.labelled import found_in
 from cmcr.datasets.pairs import read_pairs
 from cmcr.errors import InputError
 from cmcr.hooks import Progress, silent
@@ -110,11 +111,7 @@ def _needed(data: Path, name: str, what: str) -> Path:
 
 
 def _content(data: Path) -> str:
-    if not data.is_dir():
-        return "a file" if data.exists() else "nothing there"
-    names = sorted(each.name + "/" * each.is_dir() for each in data.iterdir())
-    rest = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return ", ".join(names[:8]) + rest if names else "an empty folder"
+    return found_in(data) if data.is_dir() else "a file" if data.exists() else "nothing there"
 
 
 def _read_ave(data: Path, split: str) -> _List:

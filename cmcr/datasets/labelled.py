@@ -8,14 +8,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cmcr.errors import InputError, nearest
+from cmcr.files import is_file
 from cmcr.items import (
+    PATHS,
     TABLES,
     Inputs,
     Item,
     Nothing,
     Record,
     Up,
-    is_file,
     lines_of,
     read_items,
     read_table,
@@ -24,12 +25,6 @@ from cmcr.items import (
 )
 from cmcr.modality import Modality, of_suffix
 
-"""What is classified; text is what it is classified by."""
-
-_PATHS = (
-    *("path", "file", "filename", "file_name", "image", "image_path", "audio", "audio_path"),
-    *("point_cloud", "point_cloud_path", "points"),
-)
 _LABELS = ("label", "class", "category")
 _MAX_NAMES = 10 << 20
 
@@ -313,10 +308,11 @@ def read_manifest(request: Request) -> Labelled:
     columns = list(dict.fromkeys(name for record in records for name in record.columns))
     if bad := next((record for record in records if record.problem and not columns), None):
         raise InputError(f"{request.path}:{bad.line}: {bad.problem}; no record in it can be used")
-    path_column = next((name for name in _PATHS if name in columns), None)
+    paths = (*PATHS, *(name for kind in Modality if kind is not Modality.TEXT for name in kind.columns))
+    path_column = next((name for name in paths if name in columns), None)
     label_column = next((name for name in _LABELS if name in columns), None)
     if path_column is None or label_column is None:
-        looked = f"a path ({', '.join(_PATHS)}) and a label ({', '.join(_LABELS)})"
+        looked = f"a path ({', '.join(paths)}) and a label ({', '.join(_LABELS)})"
         raise InputError(f"{request.path}: looked for {looked}; found {', '.join(columns) or 'no row'}")
     if request.split is not None:
         parts = list(dict.fromkeys(record.values.get("split", "") for record in records))
@@ -339,19 +335,13 @@ def _rows(
     for record in records:
         name = record.values.get(path_column, "")
         where = manifest.parent / name
-        problem = record.problem or _unusable(record, path_column)
+        no_path = None if name else f"no path in this row{record.why(path_column)}"
+        problem = record.problem or no_path or record.no_id
         if problem is None and not is_file(where):
             problem = "listed, but its file is missing"
         key = PurePosixPath(name).with_suffix("").as_posix() if PurePosixPath(name).name else f"row {record.line}"
         key = record.values.get("id", key)
         yield Item(key, modality, where.as_posix(), path=where, problem=problem), _label(record, label_column)
-
-
-def _unusable(record: Record, path_column: str) -> str | None:
-    if path_column not in record.values:
-        return f"no path in this row{record.why(path_column)}"
-    identity = record.nothing.get("id")
-    return f"no id{identity.of('id')}" if identity and identity.wrong else None
 
 
 def _label(record: Record, column: str) -> str | Nothing:
@@ -393,4 +383,6 @@ def found_in(path: Path) -> str:
     names = sorted(
         readable(each.name) + "/" * each.is_dir() for each in folder.iterdir() if not each.name.startswith(".")
     )
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "nothing"
+    return (
+        ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "an empty folder"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cmcr.errors import InputError, nearest
-from cmcr.items import TABLES, ById, Nothing, Record, lines_of, read_table, read_text, text_of
+from cmcr.items import TABLES, ById, Nothing, Record, cell_text, lines_of, read_table, read_text
 
 FIELDS = ("class", "label", "category")
 
@@ -40,7 +40,7 @@ def _of_lines(path: Path) -> list[tuple[int, str, str]]:
         if not line.strip():
             continue
         name, _, cell = line.partition("\t")
-        label = text_of(cell, typed=False)
+        label = cell_text(cell, typed=False)
         if isinstance(label, Nothing) or not name:
             reason = label.of("the class") if isinstance(label, Nothing) else ""
             raise InputError(f"{path}:{number}: {line[:60]!r}{reason}; expected id<TAB>class")

@@ -10,13 +10,11 @@ from pathlib import Path, PurePosixPath
 
 from cmcr.datasets.clip import Clip, Clips
 from cmcr.errors import InputError
-from cmcr.items import Item, Nothing, Record, read_table, text_item, text_of
+from cmcr.items import PATHS, Item, Nothing, Record, cell_text, read_table, text_item
 from cmcr.modality import Modality, of_column, of_suffix
 
 TEXTS = ("texts", "captions")
 """Columns of several texts, beside those of each modality; ``caption_1``, ``caption_2`` (as Clotho has them) too."""
-PATHS = ("path", "file", "filename", "file_name")
-"""Columns whose modality is seen from the suffix of what they name."""
 
 
 def read_pairs(path: Path) -> Clips:
@@ -64,9 +62,8 @@ def _clip(record: Record, manifest: Path) -> Clip:
     if record.problem is not None:
         table = manifest.suffix.lower() in (".csv", ".tsv")
         return Clip(where, problem=record.problem if table else "its line is not a JSON object")
-    identity = record.nothing.get("id", Nothing())
-    if identity.wrong:
-        return Clip(where, problem=f"no id{identity.of('id')}")
+    if record.no_id:
+        return Clip(where, problem=record.no_id)
     parts: dict[Modality, tuple[Item, ...]] = {}
     for column, cells in _cells(record).items():
         modality = _modality(column, cells)
@@ -98,7 +95,7 @@ def _no_texts(record: Record) -> Iterator[Nothing]:
     """Yield the cells for texts, of lists those in them, that hold none."""
     for column, cell in record.nothing.items():
         if _modality(column, ()) is Modality.TEXT:
-            inside = map(text_of, record.lists.get(column, ()))
+            inside = map(cell_text, record.lists.get(column, ()))
             yield from (each for each in inside if isinstance(each, Nothing))
             yield from () if column in record.lists else (cell,)
 
@@ -108,7 +105,7 @@ def _cells(record: Record) -> dict[str, tuple[str, ...]]:
     texts = {
         column: tuple(
             text if isinstance(text, str) else ""
-            for text in map(text_of, cells)
+            for text in map(cell_text, cells)
             if isinstance(text, str) or not text.what
         )
         for column, cells in record.lists.items()

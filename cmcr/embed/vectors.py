@@ -17,8 +17,9 @@ import numpy as np
 
 from cmcr.embed.run import SHARD_SIZE, EmbedReport, embed
 from cmcr.errors import InputError, MissingExtraError
+from cmcr.files import is_file
 from cmcr.hooks import Progress, silent
-from cmcr.items import Inputs, Item, Nothing, is_file, lines_of, read_text, text_item, text_of, unique_items
+from cmcr.items import Inputs, Item, Nothing, cell_text, lines_of, read_text, text_item, unique_items
 from cmcr.memory import relative_to_memory
 from cmcr.modality import Modality
 from cmcr.reading import open_npy, reading
@@ -207,7 +208,7 @@ def _known(item: Item, content: str, base: Path, memory: Path) -> Item:
 
 
 def _known_line(item: Item, line: str, base: Path, memory: Path) -> Item:
-    found = text_of(line, typed=False) if item.modality is Modality.TEXT else line
+    found = cell_text(line, typed=False) if item.modality is Modality.TEXT else line
     if isinstance(found, Nothing):
         return replace(item, problem=f"no text{found.of('its line')}")
     return _known(item, found, base, memory)
@@ -246,7 +247,7 @@ def _table_rows(parquet: Any, table: Path) -> list[dict[str, Any]]:
 
 
 def _record_id(record: dict[str, Any], row: int) -> str:
-    key, path = text_of(record.get("key")), text_of(record.get("image_path"))
+    key, path = cell_text(record.get("key")), cell_text(record.get("image_path"))
     if isinstance(key, str):
         return key
     name = PurePosixPath(path if isinstance(path, str) else "")
@@ -256,7 +257,7 @@ def _record_id(record: dict[str, Any], row: int) -> str:
 def _record_item(key: str, modality: Modality, record: dict[str, Any], root: Path, memory: Path) -> Item:
     """Return a row with what is known of it; one whose caption is no text is of no use, one without a path still is."""
     column = "caption" if modality is Modality.TEXT else "image_path"
-    cells = {name: text_of(record[name]) for name in ("key", column) if name in record}
+    cells = {name: cell_text(record[name]) for name in ("key", column) if name in record}
     for name, cell in cells.items():
         if isinstance(cell, Nothing) and (cell.wrong or name == "caption"):
             return Item(key, modality, f"{root.name}:{key}", problem=f"no {_WHAT[name]} in this record{cell.of(name)}")

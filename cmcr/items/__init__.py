@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING
 from cmcr.lazy import lazily
 
 if TYPE_CHECKING:
-    from cmcr.items.cells import Nothing, text_of
+    from cmcr.items.cells import Nothing, cell_text
     from cmcr.items.ids import ById, join_ids, joining_form, readable, same_id, what_differs
     from cmcr.items.item import SAME_ID, Inputs, Item, Up, state_up, text_item, unique_items
     from cmcr.items.read import item_from_query, read_items
     from cmcr.items.roots import read_inputs
-    from cmcr.items.tables import TABLES, Record, decode, is_file, lines_of, read_rows, read_table, read_text
+    from cmcr.items.tables import PATHS, TABLES, Record, decode, lines_of, read_rows, read_table, read_text
 
 __all__ = [
+    "PATHS",
     "SAME_ID",
     "TABLES",
     "ById",
@@ -21,8 +22,8 @@ __all__ = [
     "Nothing",
     "Record",
     "Up",
+    "cell_text",
     "decode",
-    "is_file",
     "item_from_query",
     "join_ids",
     "joining_form",
@@ -36,7 +37,6 @@ __all__ = [
     "same_id",
     "state_up",
     "text_item",
-    "text_of",
     "unique_items",
     "what_differs",
 ]
@@ -44,11 +44,11 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "cells": ("Nothing", "text_of"),
+        "cells": ("Nothing", "cell_text"),
         "ids": ("ById", "join_ids", "joining_form", "readable", "same_id", "what_differs"),
         "item": ("Inputs", "Item", "SAME_ID", "Up", "text_item", "state_up", "unique_items"),
         "read": ("item_from_query", "read_items"),
         "roots": ("read_inputs",),
-        "tables": ("Record", "TABLES", "decode", "is_file", "lines_of", "read_rows", "read_table", "read_text"),
+        "tables": ("PATHS", "Record", "TABLES", "decode", "lines_of", "read_rows", "read_table", "read_text"),
     },
 )

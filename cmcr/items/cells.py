@@ -21,8 +21,8 @@ _EXACT = 2.0**53  # whole floats below this are whole numbers without loss
 class Nothing:
     """A cell without a text.
 
-    >>> from cmcr.items import Nothing, text_of
-    >>> text_of(1.0), text_of(None), "no text" + text_of([1, 2]).of("caption")
+    >>> from cmcr.items import Nothing, cell_text
+    >>> cell_text(1.0), cell_text(None), "no text" + cell_text([1, 2]).of("caption")
     ('1', Nothing(what='null', wrong=False), 'no text: caption is a list of 2; expected one text')
 
     Attributes:
@@ -43,7 +43,7 @@ class Repeated:
     """Stands for a cell that one record gives twice, and differently."""
 
 
-def text_of(cell: object, *, typed: bool = True) -> str | Nothing:
+def cell_text(cell: object, *, typed: bool = True) -> str | Nothing:
     """Return the text of a cell; every reader of tables and lists asks here.
 
     A number is its digits, a whole one without a point (1.0 is ``1``: what a data frame makes of whole numbers beside

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from cmcr.errors import InputError, ItemError
-from cmcr.items.cells import Nothing, text_of
+from cmcr.items.cells import Nothing, cell_text
 from cmcr.items.ids import joining_form, readable
 from cmcr.modality import Modality
 
@@ -187,7 +187,7 @@ def _checked_text(data: bytes) -> bytes:
         raise ItemError(f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8") from None
     if not text:
         raise ItemError("empty text")
-    if isinstance(found := text_of(text, typed=False), Nothing):
+    if isinstance(found := cell_text(text, typed=False), Nothing):
         raise ItemError(f"no text{found.of('the file')}")
     if len(text) > MAX_TEXT:
         raise ItemError(f"{len(text)} characters; at most {MAX_TEXT} are read")

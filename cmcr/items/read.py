@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from cmcr.errors import InputError
+from cmcr.files import is_file
 from cmcr.items import folders
-from cmcr.items.cells import Nothing, text_of
+from cmcr.items.cells import Nothing, cell_text
 from cmcr.items.ids import readable
 from cmcr.items.item import Inputs, Item, Up, state_up, text_item, unique_items
-from cmcr.items.tables import TABLES, Record, decode, lines_of, read_table, read_text
+from cmcr.items.tables import PATHS, TABLES, Record, decode, lines_of, read_table, read_text
 from cmcr.items.tars import Member, by_suffix_within_keys, index_tar, item_fields
 from cmcr.modality import Modality, of_suffix
-
-_PATH_COLUMNS = ("path", "file", "filename", "file_name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +91,7 @@ def item_from_query(text_or_path: str, allowed: Sequence[Modality]) -> Item:
         InputError: empty, a modality that is not ``allowed``, or the name of a file that does not exist.
     """
     path, seen = Path(text_or_path), of_suffix(PurePosixPath(text_or_path).suffix)
-    try:
-        exists = path.is_file()
-    except (OSError, ValueError):  # a long text is no file name
-        exists = False
+    exists = is_file(path)  # a long text is no file name
     if not exists and seen is not None and not any(map(str.isspace, text_or_path)):
         raise InputError(f"{text_or_path}: no such file; expected an existing {seen} file, or a text")
     modality = _of_file(path.suffix, allowed) if exists else Modality.TEXT
@@ -209,7 +205,7 @@ def _text_lines(text: str, name: str) -> Inputs:
 
 
 def _line_item(line: str, source: str) -> Item:
-    item, found = text_item(line, source), text_of(line, typed=False)
+    item, found = text_item(line, source), cell_text(line, typed=False)
     return replace(item, text=None, problem=f"no text{found.of('the line')}") if isinstance(found, Nothing) else item
 
 
@@ -217,19 +213,19 @@ def _manifest_items(path: Path, modality: Modality | None, allowed: Sequence[Mod
     records = list(read_table(path))
     kind = modality or _only_modality(path, records, allowed)
     columns = {name for record in records for name in record.columns}
-    if kind is None or not columns & {*kind.columns, *_PATH_COLUMNS}:
+    if kind is None or not columns & {*kind.columns, *PATHS}:
         bad = next((record for record in records if record.problem), None)
         if bad and not columns:
             raise InputError(f"{path}:{bad.line}: {bad.problem}; no record in it can be used")
         names = [name for each in ([kind] if kind else allowed) for name in each.columns]
         seen = " ".join(sorted(columns)) or "no record at all"
-        raise InputError(f"{path}: no usable column; looked for {' '.join([*names, *_PATH_COLUMNS])}; saw {seen}")
+        raise InputError(f"{path}: no usable column; looked for {' '.join([*names, *PATHS])}; saw {seen}")
     return unique_items(kind, (_record_item(record, kind, path) for record in records))
 
 
 def _only_modality(path: Path, records: Sequence[Record], allowed: Sequence[Modality]) -> Modality | None:
     """Return the modality of ``allowed`` that a manifest has; a column in which nothing stands only if no other has."""
-    paths = [value for record in records for column in _PATH_COLUMNS if (value := record.values.get(column))]
+    paths = [value for record in records for column in PATHS if (value := record.values.get(column))]
     listed = {PurePosixPath(value).suffix.lower() for value in paths}
     filled = {name for record in records for name in record.values}
     empty = {name for record in records for name in record.nothing}
@@ -244,10 +240,10 @@ def _record_item(record: Record, modality: Modality, manifest: Path) -> Item:
     source = f"{manifest.name}:{record.line}"
     given = record.values.get("id")
     own = next((record.values[name] for name in modality.columns if name in record.values), None)
-    name = own or next((record.values[name] for name in _PATH_COLUMNS if _leads(record, name, modality)), None)
-    problem = record.problem or _no_id(record)
+    name = own or next((record.values[name] for name in PATHS if _leads(record, name, modality)), None)
+    problem = record.problem or record.no_id
     if name is None and not problem:
-        problem = f"no {modality} in this record{record.why(*modality.columns, *_PATH_COLUMNS)}"
+        problem = f"no {modality} in this record{record.why(*modality.columns, *PATHS)}"
     if modality is Modality.TEXT and own is not None:
         item = text_item(own, source, readable(given) if given else None)
         return replace(item, problem=problem) if problem else item
@@ -262,12 +258,6 @@ def _leads(record: Record, column: str, modality: Modality) -> bool:
     """Return whether a column of paths may lead to the item: never to another modality's file, read as a text."""
     seen = of_suffix(PurePosixPath(record.values.get(column, "")).suffix)
     return column in record.values and (modality is not Modality.TEXT or seen in (None, modality))
-
-
-def _no_id(record: Record) -> str | None:
-    """Return why the id cannot be used; without any, a record goes by its content."""
-    cell = record.nothing.get("id")
-    return f"no id{cell.of('id')}" if cell and cell.wrong else None
 
 
 def _counted(seen: Counter[str]) -> str:

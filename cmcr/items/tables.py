@@ -13,9 +13,11 @@ from threading import Lock
 from typing import Any
 
 from cmcr.errors import InputError
-from cmcr.items.cells import Nothing, Repeated, text_of
+from cmcr.items.cells import Nothing, Repeated, cell_text
 
 TABLES = frozenset({".jsonl", ".ndjson", ".csv", ".tsv"})
+PATHS = ("path", "file", "filename", "file_name")
+"""Columns of paths to files of any modality, which is seen from the suffix; each modality has columns of its own."""
 
 _MAX_DIGITS = 4000
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -51,6 +53,12 @@ class Record:
     def columns(self) -> list[str]:
         """Every column, whatever stands in it."""
         return [*self.values, *self.nothing]
+
+    @property
+    def no_id(self) -> str | None:
+        """Why its id cannot be used; None where it can be, or there is none: it then goes by its content."""
+        cell = self.nothing.get("id")
+        return f"no id{cell.of('id')}" if cell and cell.wrong else None
 
     def why(self, *columns: str) -> str:
         """Return why none of some columns has a text, to end a reason with; empty where they are absent or empty."""
@@ -90,14 +98,6 @@ def read_text(path: Path) -> str:
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise InputError(f"{path}: not a regular file; expected UTF-8 text")
     return decode(path.read_bytes(), str(path))
-
-
-def is_file(path: Path) -> bool:
-    """Return whether a path that a table names is a file; a name longer than any file's is none."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def lines_of(text: str) -> list[str]:
@@ -180,7 +180,7 @@ def _refuse_one_value(text: str, path: Path, line: int) -> None:
 def _record(line: int, cells: dict[str, object], *, typed: bool, problem: str | None = None) -> Record:
     record = Record(line, {}, problem)
     for name, cell in cells.items():
-        found = text_of(cell, typed=typed)
+        found = cell_text(cell, typed=typed)
         if isinstance(found, str):
             record.values[name] = found
             continue
