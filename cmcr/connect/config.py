@@ -19,6 +19,7 @@ class ConnectConfig:
     ``cmcr connect --help`` lists them; ``cmcr.connect.settings`` and the files of ``cmcr.connect.methods`` declare
     them. Settings of other methods are kept and not used.
 
+    >>> from cmcr import ConnectConfig
     >>> config = ConnectConfig(method="route", route_top_k=50)
     >>> config.route_top_k, config.replace(method="c-mcr").tau
     (50, 0.01)

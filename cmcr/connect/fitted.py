@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a method returns: its two projectors, the recipe that made them and what was measured."""
+    """What a method returns: its two projectors, the recipe that made them and what was measured.
+
+    >>> from cmcr import ConnectConfig
+    >>> from cmcr.connect import Fitted
+    >>> from cmcr.space import Projector, ProjectorConfig
+    >>> eye = Projector(ProjectorConfig("identity", 2, 2))
+    >>> Fitted((eye, eye), ConnectConfig("linear"), {"overlap_r1": 0.9}).batch_size
+    0
+    """
 
     projectors: tuple[Projector, Projector]
     config: ConnectConfig

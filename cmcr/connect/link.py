@@ -40,6 +40,14 @@ class Work:
 class Connection:
     """What ``connect`` made.
 
+    >>> import numpy as np
+    >>> from cmcr import ArrayMemory, ConnectConfig, connect_memories
+    >>> texts = np.random.default_rng(0).normal(size=(400, 6))
+    >>> a, b = ArrayMemory("a", {"text": texts}), ArrayMemory("b", {"text": texts[:, ::-1]})
+    >>> made = connect_memories(a, b, out="space", config=ConnectConfig("linear", pairing="none"))
+    >>> made.rows, made.space.dim
+    ((380, 20), 6)
+
     Attributes:
         space: The connected space.
         overlap: How the memories joined.

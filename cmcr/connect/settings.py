@@ -38,7 +38,12 @@ class Shared:
 
 @dataclass(frozen=True)
 class Training:
-    """Settings of every method that trains: the loop's, and its projectors'."""
+    """Settings of every method that trains: the loop's, and its projectors'.
+
+    >>> from cmcr.connect import Training
+    >>> Training().epochs, Training().lr
+    (36, 0.001)
+    """
 
     projector: Literal["mlp", "half-mlp", "linear"] = setting("mlp", "Layers of the projectors.")
     dim: int = setting(0, "Components of the space; 0: the larger input's.", most=1 << 16)

@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 class Objective(Protocol):
     """What a method that trains gives the loop, which knows nothing else of it.
 
+    >>> import numpy as np
+    >>> from cmcr import ConnectConfig
+    >>> from cmcr.connect.methods.c_mcr import CMcrObjective
+    >>> from cmcr.connect.pairs import Pairs
+    >>> objective = CMcrObjective(Pairs(np.eye(8), np.eye(8)), ConnectConfig(), "cpu")
+    >>> objective.batch(np.array([1, 5]), np.random.default_rng(0)).overlap_a.shape
+    torch.Size([2, 8])
+
     Attributes:
         keeps_last: The last epoch is kept, instead of the one that measures best on held-out overlap.
 
@@ -80,6 +88,7 @@ class Method:
             they are (``--freeze-base``): its first map is the identity where ``validation.sides[0].frozen``.
         along: Makes the objective of the processes that train along with rank 0; None where that trains alone.
 
+    >>> from cmcr.connect import Method
     >>> class Nothing(Method):
     ...     "fits nothing."
     >>> Nothing().summary(), Nothing().trains
@@ -121,7 +130,13 @@ class Method:
 
 
 class Trained(Method):
-    """A method that trains by the loop: it gives its objective."""
+    """A method that trains by the loop: it gives its objective.
+
+    >>> from cmcr.connect import Trained
+    >>> from cmcr.connect.methods import load_method
+    >>> [isinstance(load_method(name), Trained) for name in ("c-mcr", "linear")]
+    [True, False]
+    """
 
     trains = True
 
