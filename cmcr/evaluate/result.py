@@ -21,6 +21,11 @@ def library_versions() -> dict[str, str]:
 class Result:
     """What was measured, with all that is needed to read it and to measure it again.
 
+    >>> from cmcr.evaluate.result import Result
+    >>> result = Result("retrieval", {"audio->image": {"recall@1": 0.5}}, n=60, gallery=60, chance={"recall@1": 1 / 60})
+    >>> result.table()[1]
+    [['audio->image', '60', '60', '0.500'], ['chance', '60', '60', '0.017']]
+
     Attributes:
         name: Of the benchmark.
         values: By what was asked (e.g. ``audio->image``), the named numbers.
