@@ -164,11 +164,12 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: float = 0) -> Iterator[None]:
     """Hold ``folder/.lock`` while the body runs; the system lets go of it when the process ends, however it ends.
 
     Raises:
-        ArtifactError: another process holds it, or a sub-folder is a link (``refuse_linked_folders``).
+        ArtifactError: another process holds it, and still does after ``wait`` seconds; or a sub-folder is a link
+            (``refuse_linked_folders``).
     """
     from filelock import FileLock, Timeout
 
@@ -176,7 +177,7 @@ def locked(folder: Path) -> Iterator[None]:
     refuse_linked_folders(folder)
     _mend_lock(folder / LOCK)
     try:
-        with FileLock(folder / LOCK, timeout=0):
+        with FileLock(folder / LOCK, timeout=wait):
             yield
     except Timeout:
         raise ArtifactError(f"{folder}: another run is writing to it; wait until it ends") from None

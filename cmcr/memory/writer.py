@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import time
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -145,7 +144,7 @@ class MemoryWriter:
         """
         with ExitStack() as stack, self._named_errors():
             self._make_folder()
-            self._lock(stack)
+            stack.enter_context(locked(self.path, self._wait))
             self.memory = Memory(self.path, self._open_manifest())
             self._clean()
             self._stack = stack.pop_all()
@@ -219,16 +218,6 @@ class MemoryWriter:
         if path.is_symlink():  # what it points to would be copied into the memory
             raise ArtifactError(f"{path}: a link; put a file in its place")
         return list(read_lines(path)) if path.exists() else []
-
-    def _lock(self, stack: ExitStack) -> None:
-        until = time.monotonic() + self._wait
-        while True:
-            try:
-                return stack.enter_context(locked(self.path))
-            except ArtifactError:
-                if time.monotonic() >= until:
-                    raise
-            time.sleep(0.05)
 
     def _make_folder(self) -> None:
         if self.path.exists() and not self.path.is_dir():
