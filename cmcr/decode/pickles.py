@@ -12,12 +12,13 @@ import math
 import pickletools
 import re
 from collections.abc import Callable
-from enum import Enum
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cmcr.errors import ItemError
+from cmcr.reading import why
 
 MAX_DEPTH = 100
 """Containers within containers. A container within itself has no end and is refused with the same words."""
@@ -57,33 +58,16 @@ def load(data: bytes, *, instructions: int | None = None) -> Any:
     except ItemError:
         raise
     except Exception as error:  # a damaged program fails anywhere: an empty stack, a bad number, no end
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ItemError(f"damaged pickle: {reason}") from error
+        raise ItemError(f"damaged pickle: {why(error)}") from error
 
 
-class _Allowed(Enum):
-    """The functions and classes that a pickle may name. Each is a mere word here."""
+@dataclass(frozen=True, slots=True)
+class _Allowed:
+    """A function or class that a pickle may name, a key of ``_CALLS``. It is a mere word here."""
 
-    RECONSTRUCT = "_reconstruct"
-    SCALAR = "scalar"
-    FROM_BUFFER = "_frombuffer"
-    NDARRAY = "ndarray"
-    DTYPE = "dtype"
-    ENCODE = "encode"
-    SET = "set"
-    FROZENSET = "frozenset"
-    BYTES = "bytes"
-    BYTEARRAY = "bytearray"
-    COMPLEX = "complex"
+    name: str
 
 
-_PLACES = {
-    "numpy.core.multiarray": (_Allowed.RECONSTRUCT, _Allowed.SCALAR),
-    "numpy.core.numeric": (_Allowed.FROM_BUFFER,),
-    "numpy": (_Allowed.NDARRAY, _Allowed.DTYPE),
-    "_codecs": (_Allowed.ENCODE,),
-    "builtins": (_Allowed.SET, _Allowed.FROZENSET, _Allowed.BYTES, _Allowed.BYTEARRAY, _Allowed.COMPLEX),
-}
 _SAME = {"__builtin__": "builtins", "numpy._core.multiarray": "numpy.core.multiarray"}
 _SAME |= {"numpy._core.numeric": "numpy.core.numeric"}
 
@@ -188,15 +172,13 @@ class _Machine:
     def name(self, module: object, name: object) -> None:
         if type(module) is not str or type(name) is not str:
             raise ItemError(f"pickle that wants {_shown(name)} of {_shown(module)}; {_ONLY}")
-        for wanted in _PLACES.get(_SAME.get(module, module), ()):
-            if wanted.value == name:
-                self._stack.append(wanted)
-                return
-        raise ItemError(f"pickle that wants {_shown(f'{module}.{name}')}; {_ONLY}")
+        if (known := f"{_SAME.get(module, module)}.{name}") not in _CALLS:
+            raise ItemError(f"pickle that wants {_shown(f'{module}.{name}')}; {_ONLY}")
+        self._stack.append(_Allowed(known))
 
     def reduce(self, _: None) -> None:
         function, arguments = self.take(2)
-        call = _CALLS.get(function) if isinstance(function, _Allowed) else None
+        call = _CALLS[function.name] if isinstance(function, _Allowed) else None
         if call is None or type(arguments) is not tuple:
             raise ItemError(f"pickle that calls {_shown(function)}; {_ONLY}")
         self._stack.append(call(self, *arguments))
@@ -216,7 +198,7 @@ class _Machine:
         self._stack.append(array)
 
     def blank(self, kind: object, *_: object) -> _Blank:
-        if kind is not _Allowed.NDARRAY:
+        if not isinstance(kind, _Allowed) or kind.name != "numpy.ndarray":
             raise ItemError(f"pickled array of class {_shown(kind)}; {_ONLY}")
         return _Blank()
 
@@ -326,23 +308,24 @@ def _measure(thing: Any, depth: int, known: dict[int, int]) -> int:
 def _shown(thing: object) -> str:
     """Return a short printable name of something foreign, without its content: that may print without end."""
     if isinstance(thing, _Allowed):
-        return thing.value
+        return thing.name.rpartition(".")[2]
     if isinstance(thing, _Dtype | _Blank):
         return "an array without its content"
     return ascii(thing[:80])[1:-1] if isinstance(thing, str) else f"a {type(thing).__name__}"
 
 
-_CALLS: dict[_Allowed, Callable[..., Any]] = {
-    _Allowed.RECONSTRUCT: _Machine.blank,
-    _Allowed.SCALAR: _Machine.scalar,
-    _Allowed.FROM_BUFFER: _Machine.array,
-    _Allowed.DTYPE: lambda _, code, *more: _Dtype(code),
-    _Allowed.ENCODE: _Machine.encode,
-    _Allowed.SET: _Machine.members,
-    _Allowed.FROZENSET: lambda machine, items: frozenset(machine.members(items)),
-    _Allowed.BYTES: lambda _: b"",
-    _Allowed.BYTEARRAY: _Machine.mutable,
-    _Allowed.COMPLEX: lambda _, real, imaginary: complex(float(real), float(imaginary)),
+_CALLS: dict[str, Callable[..., Any] | None] = {
+    "numpy.core.multiarray._reconstruct": _Machine.blank,
+    "numpy.core.multiarray.scalar": _Machine.scalar,
+    "numpy.core.numeric._frombuffer": _Machine.array,
+    "numpy.ndarray": None,  # a word for _reconstruct only
+    "numpy.dtype": lambda _, code, *more: _Dtype(code),
+    "_codecs.encode": _Machine.encode,
+    "builtins.set": _Machine.members,
+    "builtins.frozenset": lambda machine, items: frozenset(machine.members(items)),
+    "builtins.bytes": lambda _: b"",
+    "builtins.bytearray": _Machine.mutable,
+    "builtins.complex": lambda _, real, imaginary: complex(float(real), float(imaginary)),
 }
 _PUSHES = frozenset(
     """
@@ -352,8 +335,7 @@ _PUSHES = frozenset(
 )
 _ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "PROTO": _Machine.check_protocol,
-    "FRAME": lambda machine, size: None,
-    "STOP": lambda machine, _: None,
+    **dict.fromkeys(("FRAME", "STOP"), lambda machine, _: None),
     "NONE": lambda machine, _: machine.push(None),
     "NEWTRUE": lambda machine, _: machine.push(True),
     "NEWFALSE": lambda machine, _: machine.push(False),
@@ -374,13 +356,8 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "SETITEM": lambda machine, _: machine.update(machine.take(2)),
     "SETITEMS": lambda machine, _: machine.update(machine.since_mark()),
     "ADDITEMS": lambda machine, _: machine.add(machine.since_mark()),
-    "PUT": _Machine.put,
-    "BINPUT": _Machine.put,
-    "LONG_BINPUT": _Machine.put,
-    "MEMOIZE": _Machine.put,
-    "GET": _Machine.get,
-    "BINGET": _Machine.get,
-    "LONG_BINGET": _Machine.get,
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _Machine.put),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine.get),
     "GLOBAL": lambda machine, names: machine.name(*names.split(" ", 1)),
     "STACK_GLOBAL": lambda machine, _: machine.name(*machine.take(2)),
     "REDUCE": _Machine.reduce,
