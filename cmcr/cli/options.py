@@ -63,6 +63,7 @@ class Run(Checked):
         if self.strict and result.shortfall:
             raise typer.Exit(1)
 
+
 EncoderWeight = Annotated[
     list[str] | None,
     typer.Option(
