@@ -19,7 +19,7 @@ from cmcr.hooks import Log, Progress, silent, unlogged
 from cmcr.memory import Memory
 from cmcr.modality import Modality
 from cmcr.ranks import ALONE, Ranks
-from cmcr.reading import open_npy
+from cmcr.reading import open_npy, read_json
 from cmcr.space.run import CHECKPOINT, run_folder
 
 __all__ = ["Connection", "connect", "follow"]
@@ -138,12 +138,12 @@ def follow(
     if along is None or star:
         return
     folder = run_folder(Path(out), run)
-    parts = (
-        ("overlap_a", "overlap_b") if config.pairing == "none" else ("overlap_a", "overlap_b", "pseudo_a", "pseudo_b")
-    )
     try:
+        # Rank 0 recalls nothing for a frozen base without another modality, whatever the recipe says.
+        config = config.replace(pairing=read_json(folder / "config.json")["recipe"]["pairing"])
+        parts = ("overlap_a", "overlap_b", "pseudo_a", "pseudo_b")[: 2 if config.pairing == "none" else 4]
         pairs = Pairs(*(open_npy(folder / "pairs" / f"{part}.npy") for part in parts))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"{folder}: rank {ranks.rank} cannot read the pairs; put the run where all see it"
         ) from error
