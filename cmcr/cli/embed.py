@@ -238,31 +238,13 @@ def _finish(
     if kept:
         _tell_next(reports, output, encoder)
     if as_json:
-        name, added = encoder or encoder_name or "", [_counts(report) for report in reports]
+        name, added = encoder or encoder_name or "", [report.to_json() for report in reports]
         console.show_json({"memory": str(output), "encoder": name, "added": added})
     skipped = sum(len(report.skipped) for report in reports)
     if not kept:
         console.fail(f"{output}: nothing was embedded: all {skipped} items were skipped; mend them and run it again")
     if not kept or (strict and skipped):
         raise typer.Exit(1)
-
-
-def _counts(report: EmbedReport) -> dict[str, Any]:
-    notes = {row.note: count for row, count in report.notes()}
-    counts = {
-        "modality": str(report.modality),
-        "items": report.items,
-        "embedded": report.embedded,
-        "already": report.already,
-        "duplicates": report.duplicates,
-        "ignored": report.ignored,
-        "skipped": len(report.skipped),
-        "reasons": dict(report.reasons()),
-        "rows": report.rows,
-        **({"remarks": list(report.remarks)} if report.remarks else {}),
-    }
-    counts |= {"noted": len(report.noted), "notes": notes} if notes else {}
-    return counts | ({"shards": report.shards, "missing": report.missing} if report.shards else {})
 
 
 def _tell(report: EmbedReport, output: Path) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cmcr.embed.part import Part
 from cmcr.embed.shard import EmbeddedShard, Embedder, Pending
@@ -99,6 +100,24 @@ class EmbedReport:
         """Return a row for each kind of note, and how many have one that differs in its numbers alone; most first."""
         kinds = [re.sub(r"[\d.,]+", "0", row.note or "") for row in self.noted]
         return [(self.noted[kinds.index(kind)], count) for kind, count in Counter(kinds).most_common()]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        notes = {row.note: count for row, count in self.notes()}
+        counts = {
+            "modality": str(self.modality),
+            "items": self.items,
+            "embedded": self.embedded,
+            "already": self.already,
+            "duplicates": self.duplicates,
+            "ignored": self.ignored,
+            "skipped": len(self.skipped),
+            "reasons": dict(self.reasons()),
+            "rows": self.rows,
+            **({"remarks": list(self.remarks)} if self.remarks else {}),
+        }
+        counts |= {"noted": len(self.noted), "notes": notes} if notes else {}
+        return counts | ({"shards": self.shards, "missing": self.missing} if self.shards else {})
 
 
 def kind_of(reason: str) -> str:
