@@ -27,7 +27,11 @@ from cmcr.space.space import SpaceEncoder
 
 @dataclass(frozen=True)
 class Work:
-    """Where the work is done, by whom, and whom it is told."""
+    """Where the work is done, by whom, and whom it is told.
+
+    >>> Work(device="cuda").overwrite
+    False
+    """
 
     overwrite: bool = False
     device: str = "cpu"
