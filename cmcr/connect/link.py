@@ -13,7 +13,7 @@ from cmcr.connect.fitted import Fitted
 from cmcr.connect.folds import cross_validate
 from cmcr.connect.methods import load_method
 from cmcr.connect.split import split
-from cmcr.connect.validation import Validation, build_validation
+from cmcr.connect.validation import build_validation
 from cmcr.errors import InputError
 from cmcr.hooks import Log, Progress, silent, unlogged
 from cmcr.memory import Memory
@@ -23,6 +23,9 @@ from cmcr.ranks import ALONE, Ranks
 from cmcr.space import ConnectedSpace, Link
 from cmcr.space.run import claimed
 from cmcr.space.space import SpaceEncoder
+
+Outers = tuple[Modality | None, Modality | None]
+"""What each of two memories recalls beside the overlap; None: what there is."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def connect_two(
     folder: Path,
     config: ConnectConfig,
     via: Modality | None,
-    outer: tuple[Modality | None, Modality | None],
+    outer: Outers,
     frozen: bool,
     work: Work,
 ) -> Connection:
@@ -105,12 +108,14 @@ def connect_two(
         if frozen and space.base is None:
             raise InputError(f"{config.method} is said to be one-sided, and moved {a.encoder.name}: repair its package")
         space.save(out)
-    return _told(space, overlap, validation, fitted, chosen)
+    warnings = (*too_few(fitted.config.method, sides), *filter(None, [fitted.metrics.get("unmeasured")]))
+    rows = len(validation.train), fitted.metrics["held_out"]
+    return Connection(space, overlap, rows, fitted.batch_size, chosen + fitted.notes, warnings)
 
 
 def _measured_by(
-    a: Memory, b: Memory, via: Modality, outer: tuple[Modality | None, Modality | None], config: ConnectConfig
-) -> tuple[ConnectConfig, tuple[Modality | None, Modality | None]]:
+    a: Memory, b: Memory, via: Modality, outer: Outers, config: ConnectConfig
+) -> tuple[ConnectConfig, Outers]:
     """Return what a link into a frozen base is measured by beside the overlap, which it does not depend on.
 
     That is the first other modality of each side, unless one is named; nothing where a side has none.
@@ -121,15 +126,7 @@ def _measured_by(
     return config, (outer[0] or first[0], outer[1] or first[1])
 
 
-def _sides(
-    a: Memory,
-    b: Memory,
-    overlap: Overlap,
-    outer: tuple[Modality | None, Modality | None],
-    frozen: bool,
-    *,
-    recalls: bool,
-) -> list[Side]:
+def _sides(a: Memory, b: Memory, overlap: Overlap, outer: Outers, frozen: bool, *, recalls: bool) -> list[Side]:
     return [
         Side(memory, overlap.modality, rows, outer_modality(memory, overlap.modality, own) if recalls else None, kept)
         for memory, rows, own, kept in ((a, overlap.rows_a, outer[0], frozen), (b, overlap.rows_b, outer[1], False))
@@ -163,11 +160,3 @@ def _space(sides: list[Side], overlap: Overlap, fitted: Fitted) -> ConnectedSpac
         fitted.metrics | {"overlap_rows": len(overlap.rows_a)},
         links=[Link(encoders[0][0].name, encoders[1][0].name, overlap.modality, *(side.outer for side in sides))],
     )
-
-
-def _told(
-    space: ConnectedSpace, overlap: Overlap, validation: Validation, fitted: Fitted, chosen: tuple[str, ...]
-) -> Connection:
-    warnings = (*too_few(fitted.config.method, validation.sides), *filter(None, [fitted.metrics.get("unmeasured")]))
-    rows = (len(validation.train), fitted.metrics["held_out"])
-    return Connection(space, overlap, rows, fitted.batch_size, chosen + fitted.notes, warnings)
