@@ -11,8 +11,8 @@ import typer
 from typer.core import TyperCommand
 
 from cmcr.cli.flags import keyword, with_parameters
+from cmcr.cli.panels import EVERY, added_by, by_panel, default_told, method_of, settings_for
 from cmcr.connect.methods import BUILT_IN, known_methods, known_settings, load_method
-from cmcr.connect.methods.panels import EVERY, added_by, by_panel, default_told, method_of, settings_for
 from cmcr.settings import Setting
 
 
