@@ -46,6 +46,7 @@ class Mine(Evaluation):
     kind: Literal["all", "some"] = setting("all", "Which.")
     fast: bool = setting(True, "Whether it hurries.")
     table: Path | None = setting(None, "A file.", panel="Files")
+    tags: list[str] | None = setting(None, "Tags.", metavar="TAG")
     def measure(self, subject, folder, progress):
         assert folder.name, "there is always a folder"
         progress(1, 1, "")
@@ -136,12 +137,15 @@ def test_flags_help_and_results_are_those_of_every_evaluation(site, world, capsy
     assert "Count [red] rows." in told and "A second paragraph." in told and "For programmers" not in told
     assert re.search(r"--kind +<all\|some> +Which. \[default: all\]", told)
     assert "--no-fast" in told and re.search(r"─ Files ─.*--table +<path>", told, re.DOTALL)
-    assert run("mine", world / "space", "--rows", 4, "--kind", "some", "--no-fast", "--html", "--json") == 0
+    assert re.search(r"--tags +TAG +Tags\.", told)
+    flags = ["--rows", 4, "--kind", "some", "--no-fast", "--tags", "a", "--tags", "b", "--html", "--json"]
+    assert run("mine", world / "space", *flags) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads(Path("results/mine/result.json").read_text())
     assert printed["name"] == "mine" and printed["values"] == {"asked": {"share": 0.5, "n": 2.0}}
     assert printed["settings"] | {"subject": ""} == {
         "subject": "", "method": "linear", "rows": 4, "kind": "x", "fast": False, "table": None,
+        "tags": ["a", "b"],
     }  # fmt: skip
     page = Path("results/mine/index.html").read_text()
     assert all(text in page for text in ("Mine alone", "A note.", "chance", "7 candidates each"))
@@ -159,9 +163,11 @@ def test_choices_are_checked_in_python_and_on_the_command_line(site, world, caps
         ({"rows": 10}, "rows 10; expected at most 9"),
         ({"kind": "al"}, "kind 'al'; expected one of all, some; did you mean 'all'?"),
         ({"table": 3}, "table 3; expected a path"),
+        ({"tags": "a"}, "tags 'a'; expected a list"),
+        ({"tags": ["a", 3]}, "tags 3; expected text"),
         (
             {"rwos": 3},
-            "evaluation 'mine' has no choice 'rwos'; expected one of rows, kind, fast, table; did you mean 'rows'?",
+            "'mine' has no choice 'rwos'; expected one of rows, kind, fast, table, tags; did you mean 'rows'?",
         ),
     ):
         with pytest.raises(InputError, match=re.escape(message)):
@@ -181,6 +187,8 @@ FAILING = {
     "is no evaluation": ("class Mine: pass", "expected a dataclass that is a subclass of cmcr.evaluate.Evaluation"),
     "is no dataclass": (GOOD.replace("@dataclass(frozen=True)\n", ""), "expected a dataclass that is a subclass"),
     "takes a list": (GOOD.replace("rows: int", "rows: list"), "has a choice rows of no type of a flag"),
+    "takes a list of no type": (GOOD.replace("list[str]", "list[dict]"), "has a choice tags of no type of a flag"),
+    "takes an alias": (GOOD.replace('metavar="TAG"', 'alias="json"'), "names a choice json, a flag that every"),
     "takes a name": (GOOD.replace("rows: int", "out: int"), "names a choice out, a flag that every evaluation has"),
     "fails": (GOOD.replace("progress(1, 1", "progress(1 / 0"), "'mine' of the package mine-all 1.0 failed (ZeroDiv"),
     "returns nothing": (GOOD.replace("return Result(", "return dict("), "failed (TypeError: "),

@@ -133,9 +133,8 @@ def _class(found: Plugin) -> type[Evaluation]:
     if not (isinstance(kind, type) and issubclass(kind, Evaluation) and "__dataclass_fields__" in vars(kind)):
         wrong = f"is {found.point.value}; expected a dataclass that is a subclass of cmcr.evaluate.Evaluation"
     elif odd := [each.name for each in settings_of(kind) if not each.known]:
-        wrong = (
-            f"has a choice {odd[0]} of no type of a flag; expected bool, int, float, str, Path or a Literal of texts"
-        )
+        types = "bool, int, float, str, Path, a Literal of texts, or a list of one of these"
+        wrong = f"has a choice {odd[0]} of no type of a flag; expected {types}"
     elif clash := TAKEN & {name for each in settings_of(kind) for name in (each.name, each.alias)}:
         wrong = f"names a choice {', '.join(sorted(clash))}, a flag that every evaluation has; expected another name"
     else:
