@@ -284,9 +284,7 @@ def test_processes_at_once(tmp_path, fake_encoder, write_files, folder_bytes):
 def test_a_writer_waits_for_another_as_long_as_told(tmp_path, monkeypatch):
     info, naps = EncoderInfo("x", "f", 2), []
     with MemoryWriter(tmp_path, info) as first:
-        monkeypatch.setattr(
-            "cmcr.memory.writer.time.sleep", lambda seconds: naps.append(first.__exit__(None, None, None))
-        )
+        monkeypatch.setattr("time.sleep", lambda seconds: naps.append(first.__exit__(None, None, None)))
         with pytest.raises(ArtifactError, match="another run"), MemoryWriter(tmp_path, info):
             pass
         assert not naps
