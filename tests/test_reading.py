@@ -112,6 +112,14 @@ def test_what_a_library_raises_names_the_file_the_reason_and_the_cure(raised, re
         raise raised
 
 
+def test_a_file_that_cannot_be_opened_is_the_one_named(tmp_path):
+    with (
+        pytest.raises(ArtifactError, match=r"/folder/weights: No such file or directory; connect anew$"),
+        reading(tmp_path / "folder", "connect anew", what="is damaged"),
+    ):
+        read_bytes(tmp_path / "folder" / "weights", 9)
+
+
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), SystemExit(3), ArtifactError("as it is")])
 def test_what_is_no_fault_of_the_file_passes(raised):
     with pytest.raises(type(raised)) as caught, plainly():
