@@ -131,6 +131,8 @@ class Setting:
 class Checked:
     """A dataclass of settings whose values are checked when it is made.
 
+    >>> from dataclasses import dataclass
+    >>> from cmcr.settings import Checked, setting
     >>> @dataclass(frozen=True)
     ... class Few(Checked):
     ...     rows: int = setting(10, "Rows looked at.", positive=True)

@@ -1,4 +1,4 @@
-"""The examples in docstrings: every public class has one, and each runs."""
+"""The examples in docstrings: every public class has one, and each runs as a reader would copy it."""
 
 import doctest
 import importlib
@@ -41,8 +41,8 @@ def test_every_public_class_has_an_example():
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=dotted)
 def test_the_examples_run(path, tmp_path, monkeypatch):
-    """In an empty folder, for some write files."""
+    """In an empty folder, and without the names of their module: what an example uses, it imports."""
     monkeypatch.chdir(tmp_path)
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    done = doctest.testmod(importlib.import_module(dotted(path)), optionflags=options)
+    done = doctest.testmod(importlib.import_module(dotted(path)), globs={}, optionflags=options)
     assert done.attempted and not done.failed

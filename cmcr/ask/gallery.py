@@ -24,7 +24,9 @@ class Gallery(Memory):
     An item that one memory alone holds lies where that one's encoder puts it. ``projected`` gives the vectors of the
     space; the rest reads like one memory.
 
-    >>> from cmcr.memory import ArrayMemory
+    >>> import numpy as np
+    >>> from cmcr import ArrayMemory, ConnectedSpace, Modality
+    >>> from cmcr.ask.gallery import Gallery
     >>> from cmcr.space import Projector, ProjectorConfig, SpaceEncoder
     >>> same = Projector(ProjectorConfig("identity", 2, 2))
     >>> one, two = (SpaceEncoder(name, "", 2, (Modality.TEXT,)) for name in ("one", "two"))

@@ -16,6 +16,7 @@ Shares = Mapping[Modality, Mapping[str, float]]
 def read_shares(given: Sequence[str], space: ConnectedSpace | None) -> dict[Modality, dict[str, float]]:
     """Return what ``ENCODER:MODALITY=WEIGHT`` say, each of an encoder of the space that has the modality.
 
+    >>> from cmcr.ask.shares import read_shares
     >>> read_shares([], None)
     {}
 

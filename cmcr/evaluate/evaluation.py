@@ -26,6 +26,8 @@ class Evaluation(Checked):
 
     The docstring is its help. docs/extending.md has one of a package's own, run by the tests.
 
+    >>> from dataclasses import dataclass
+    >>> from cmcr.evaluate import Evaluation
     >>> from cmcr.settings import setting
     >>> @dataclass(frozen=True)
     ... class Nothing(Evaluation):

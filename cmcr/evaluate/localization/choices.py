@@ -22,6 +22,7 @@ PROTOCOL = "What the protocol leaves open"
 class Protocol(Checked):
     """How a data set is read, where in its pictures to look, and what is taken for the answer.
 
+    >>> from cmcr.evaluate.localization.choices import Protocol
     >>> Protocol(shape="heat").proposals
     'grid'
     """

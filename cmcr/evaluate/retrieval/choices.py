@@ -15,6 +15,7 @@ DATA = "A data set"
 class Choices(Checked):
     """How a data set of pairs is read and asked.
 
+    >>> from cmcr.evaluate.retrieval.choices import Choices
     >>> Choices(split="val").frames
     'middle'
     """

@@ -19,6 +19,7 @@ class Choices(Checked):
     Attributes:
         preset: The data set that is measured whatever its folder is called; empty: any.
 
+    >>> from cmcr.evaluate.zero_shot.choices import Choices, ModelNet40
     >>> Choices(points=1024).order, ModelNet40().points
     ('both', 8192)
     """
