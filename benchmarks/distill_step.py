@@ -42,7 +42,7 @@ def steps(
     pairs = build_pairs(*sides, path / "pairs", 0.01)
     validation = Validation(pairs, list(sides), distill)
 
-    teacher = Teacher(pairs, validation.train, sides, validation.centers, distill, path / "pairs")
+    teacher = Teacher(validation, path / "pairs")
     teacher.trust = trust  # that of random vectors would be 0
     rng, noise = np.random.default_rng(0), torch.Generator().manual_seed(0)
 

@@ -16,7 +16,7 @@ from cmcr.errors import ArtifactError, InputError
 from cmcr.files import locked
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
-METHODS = ("c-mcr", "distill", "linear", "route", "auto")
+METHODS = ("c-mcr", "distill", "ensemble", "linear", "route", "auto")
 QUICK = ConnectConfig(epochs=3)
 
 
@@ -167,7 +167,7 @@ def test_auto_routes_below_two_hundred_of_anything(tmp_path, texts, outer):
     a, b, _ = two_memories(tmp_path, texts=texts, outer=outer)
     made = connect(a, b, tmp_path / "s", ConnectConfig(method="auto"))
     assert made.space.method == "route" and made.warnings == ()
-    assert "199 rows (the choice wants 200 of each)" in made.notes[0]
+    assert "199 rows (ensemble wants 200 of each)" in made.notes[0]
 
 
 def test_enough_rows_have_no_warning_and_chance_beside_each_share(tmp_path, capsys):
@@ -195,7 +195,7 @@ def test_however_few_rows_no_figure_is_made_up(tmp_path, method, texts, outer):
     assert np.isfinite(projected).all()
 
 
-@pytest.mark.parametrize("method", ["c-mcr", "distill", "route"])
+@pytest.mark.parametrize("method", ["c-mcr", "distill", "ensemble", "route"])
 def test_rows_that_are_all_equal_find_nothing(tmp_path, method):
     def same(count, dim):
         return np.tile(np.eye(dim, dtype=np.float32)[0], (count, 1))

@@ -181,19 +181,19 @@ def test_the_help_groups_flags_by_method_and_shows_the_chosen_ones_alone(capsys,
     monkeypatch.setattr("rich.console.Console.width", 200, raising=False)
     whole = help_of(capsys)
     panels = re.findall(r"╭─ ([^─╮]+) ─", whole)
-    assert {"Every method", "c-mcr, distill", "c-mcr", "distill", "linear", "linear, route"} <= set(panels)
+    assert {"Every method", "c-mcr, distill, ensemble", "c-mcr", "ensemble", "linear", "linear, route"} <= set(panels)
     alone = help_of(capsys, "--method", "route")
     assert all(flag in alone for flag in ("--seed", "--route-tau", "--center"))
-    assert not any(flag in alone for flag in ("--epochs", "--shrink", "--ridge", "--lambda"))
+    assert not any(flag in alone for flag in ("--epochs", "--directions", "--ridge", "--lambda"))
     chosen = help_of(capsys, "--method=auto")
-    assert all(flag in chosen for flag in ("--epochs", "--shrink", "--ridge", "--lambda"))
+    assert all(flag in chosen for flag in ("--epochs", "--directions", "--route-tau"))
     assert help_of(capsys) == whole  # what one call hides, the next one shows
 
 
 def test_an_unknown_method_is_a_usage_error(capsys):
     assert main(["connect", "a", "b", "-o", "s", "--method", "rout"]) == 2
     said = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert "'rout' is not one of auto, c-mcr, distill, linear, route" in said
+    assert "'rout' is not one of auto, c-mcr, distill, ensemble, linear, route" in said
 
 
 def test_settings_of_another_method_are_kept_and_not_used():

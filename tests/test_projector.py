@@ -1,8 +1,11 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from cmcr.errors import ArtifactError
-from cmcr.space import Projector, ProjectorConfig, Route, initialise, rotate_output
+from cmcr.space import Projector, ProjectorConfig, Route, bridges, initialise
 
 
 def unit(rows, dim, seed=0):
@@ -76,31 +79,61 @@ def test_initialisation_comes_from_the_generator_alone():
     assert made(1, "xavier").abs().max() > 7**-0.5
 
 
-@pytest.mark.parametrize("kind", ["mlp", "linear"])
-def test_a_turned_projector_is_the_old_one_times_the_matrix(kind):
+def ensemble_of(weights=(1.0, 2.0, 1.0)):
+    """A route into 5 components and the identity of 4, cut into segments of 3, 2 and 4, centred for two modalities."""
     generator = torch.Generator().manual_seed(0)
-    projector = Projector(ProjectorConfig(kind, 6, 4, hidden=8 if kind == "mlp" else 0))
-    x = torch.randn(50, 6, generator=generator)
-    projector.train()
-    for norm in (layer for layer in projector.modules() if isinstance(layer, torch.nn.BatchNorm1d)):
-        norm.weight.data.uniform_(0.5, 2, generator=generator)
-        norm.bias.data.uniform_(-1, 1, generator=generator)
-        norm.momentum = 1.0
-    projector(x)  # running statistics away from their start
-    projector.eval()
-    matrix = torch.randn(4, 4, generator=generator)
-    before = projector(x)
-    with torch.no_grad():
-        expected = torch.nn.functional.normalize(projector.body(x) @ matrix, dim=1)
-        assert torch.allclose(rotate_output(projector, matrix)(x), expected, atol=1e-5)
-        assert not torch.allclose(before, expected, atol=1e-2)
-    assert torch.equal(projector(x), before)  # a copy
+    keys, values = torch.randn(9, 4, generator=generator), torch.randn(9, 5, generator=generator)
+    centers = {"image": torch.randn(4, generator=generator), "text": torch.randn(4, generator=generator)}
+    parts = [bridges.route_bridge(keys, values, 0.3, 0, {}), bridges.identity(4, {})]
+    made = bridges.ensemble(parts, (3, 2, 4), weights, centers)
+    for name in centers:
+        made.body.means[name].data.copy_(torch.randn(9, generator=generator))
+    return made
 
 
-def test_a_body_that_ends_in_relu_is_not_turned():
-    projector = Projector(ProjectorConfig("half-mlp", 6, 4)).eval()
-    x = torch.randn(9, 6, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(rotate_output(projector, torch.ones(4, 4))(x), projector(x))
+def test_the_cosine_of_an_ensemble_is_the_weighted_mean_of_its_segments_cosines():
+    projector, x = ensemble_of(), torch.nn.functional.normalize(torch.randn(6, 4), dim=1)
+    keys, values = (getattr(projector.body.parts[0], name).numpy() for name in ("keys", "values"))
+
+    def segments(modality):
+        found = []
+        for row in x.numpy():
+            row = row - projector.centers[modality].numpy()
+            row = row / np.linalg.norm(row)
+            weight = np.exp(keys @ row / 0.3)
+            made = np.concatenate([weight / weight.sum() @ values, row]) - projector.body.means[modality].numpy()
+            found.append([part / np.linalg.norm(part) for part in np.split(made, [3, 5])])
+        return [np.stack(part) for part in zip(*found, strict=True)]
+
+    pairs = zip(segments("image"), segments("text"), (0.25, 0.5, 0.25), strict=True)
+    expected = sum(weight * a @ b.T for a, b, weight in pairs)
+    image, text = projector(x, "image"), projector(x, "text")
+    np.testing.assert_allclose((image @ text.T).detach().numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(image.norm(dim=1).detach().numpy(), 1, atol=1e-6)
+    other = bridges.reweighted(projector, (1, 1, 2))
+    assert other.config.weights == (0.25, 0.25, 0.5) and not torch.allclose(other(x, "image"), image)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": (0.5, 0.5)}, "2 weights of 3 segments"),
+        ({"weights": (0.5, 0.5, 0.5)}, "expected above 0 and 1 in sum"),
+        ({"weights": (1.5, -1.0, 0.5)}, "expected above 0"),
+        ({"segments": (3, 2, 5)}, "segments of 10, expected 9"),
+        ({"segments": (9, 1, -1)}, "1 or more components each"),
+        ({"parts": ()}, "parts of 0"),
+        ({"parts": (ProjectorConfig("ensemble", 4, 9),)}, "a part is an ensemble"),
+        ({"parts": (ProjectorConfig("identity", 4, 4, centered=("text",)),)}, "centred by itself"),
+        ({"parts": (ProjectorConfig("identity", 5, 5),)}, "a part of 5 components, expected 4"),
+        ({"kind": "linear"}, "a linear has no parts"),
+    ],
+)
+def test_an_ensemble_that_cannot_be_is_refused(changes, message):
+    config = ensemble_of().config
+    config.check()
+    with pytest.raises(ValueError, match=message):
+        replace(config, **changes).check()
 
 
 def test_unknown_kind_is_refused():

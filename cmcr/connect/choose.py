@@ -18,8 +18,8 @@ def few(sides: list[Side]) -> str:
     return ", ".join(f"{name} has {rows} rows" for name, rows in counts(sides).items() if rows < FEW)
 
 
-def why_not_chosen(sides: list[Side]) -> str:
-    """Return why agreement cannot tell methods apart here, or an empty text."""
+def why_routed(sides: list[Side]) -> str:
+    """Return why there is too little to learn from, or an empty text."""
     return few(sides) or ("" if len(counts(sides)) > 2 else "nothing is recalled")
 
 

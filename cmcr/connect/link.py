@@ -32,6 +32,7 @@ Outers = tuple[Modality | None, Modality | None]
 class Work:
     """Where the work is done, by whom, and whom it is told.
 
+    >>> from cmcr.connect.link import Work
     >>> Work(device="cuda").overwrite
     False
     """

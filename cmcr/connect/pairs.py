@@ -15,7 +15,6 @@ from cmcr.errors import ArtifactError
 from cmcr.hooks import Progress, silent
 from cmcr.memory.cached import reuse_or_write
 from cmcr.memory.overlap import Side
-from cmcr.modality import Modality
 from cmcr.numbers.recall import recall, recall_nearest
 from cmcr.numbers.rows import read_rows
 from cmcr.search import ExactIndex, Index
@@ -126,7 +125,7 @@ def _overlap_blocks(side: Side) -> Iterator[np.ndarray]:
 
 
 def _recalled_blocks(side: Side, tau: float, device: str, precision: Products) -> Iterator[np.ndarray]:
-    memory, outer = side.memory, _outer(side)
+    memory, outer = side.memory, side.recalled
     for block in _overlap_blocks(side):
         # Entered anew for each block: what runs between two of them is not ours.
         with matrix_products(device, precision):
@@ -135,7 +134,7 @@ def _recalled_blocks(side: Side, tau: float, device: str, precision: Products) -
 
 
 def _nearest_blocks(side: Side, tau: float, top_k: int, folder: Path, progress: Progress) -> Iterator[np.ndarray]:
-    memory, outer = side.memory, _outer(side)
+    memory, outer = side.memory, side.recalled
     large = memory.rows(outer) > LARGE
     index: Index = (
         graphs(memory, outer, folder / "graphs", progress) if large else ExactIndex(lambda: memory.blocks(outer))
@@ -147,8 +146,3 @@ def _nearest_blocks(side: Side, tau: float, top_k: int, folder: Path, progress: 
             scores, rows = (torch.from_numpy(each[start : start + size]) for each in hits)
             found = memory.vectors(outer, rows.clamp_min(0).flatten().numpy())
             yield recall_nearest(scores, torch.from_numpy(found).view(*rows.shape, -1), tau).numpy()
-
-
-def _outer(side: Side) -> Modality:
-    assert side.outer is not None  # noqa: S101  (callers ask only for sides that recall)
-    return side.outer

@@ -47,7 +47,7 @@ class Training:
 
     projector: Literal["mlp", "half-mlp", "linear"] = setting("mlp", "Layers of the projectors.")
     dim: int = setting(0, "Components of the space; 0: the larger input's.", most=1 << 16)
-    hidden: int = setting(0, "Hidden width of mlp; 0: twice --dim (distill: three times).", most=1 << 18)
+    hidden: int = setting(0, "Hidden width of mlp; 0: twice --dim.", most=1 << 18)
     init: Literal["default", "xavier", "identity"] = setting("default", "Initial weights; default: PyTorch's rule.")
     epochs: int = setting(36, "Passes over the overlap.", positive=True, most=1_000_000)
     batch_size: int = setting(0, "Rows a step; 0: 10240, halved until --min-steps fit.")
@@ -72,4 +72,4 @@ class Routing:
     """Settings of methods that route vectors through the overlap rows near them."""
 
     route_tau: float = setting(0.1, "Temperature of routing.", positive=True)
-    route_top_k: int = setting(300, "Overlap rows a vector is routed through; 0: all (distill: at most a tenth).")
+    route_top_k: int = setting(300, "Overlap rows a vector is routed through; 0: all.")

@@ -29,17 +29,16 @@ Validate = Callable[[Projector, Projector], dict[str, Any]]
 """Measures two projectors in eval mode; the larger its ``selection``, the better."""
 
 
-def new_projectors(config: ConnectConfig, dim_a: int, dim_b: int, widening: int = 2) -> Maps:
+def new_projectors(config: ConnectConfig, dim_a: int, dim_b: int) -> Maps:
     """Return two initialised projectors into a common space, drawn from the config's seed.
 
     Args:
         config: A recipe of a method that trains.
         dim_a: Components of the first side's vectors.
         dim_b: Likewise of the second's.
-        widening: Hidden width over that of the space, where ``config.hidden`` is 0; the paper's is twice.
     """
     out = config.dim or max(dim_a, dim_b)
-    hidden = config.hidden or out * widening
+    hidden = config.hidden or out * 2  # the paper's
     generator = torch.Generator().manual_seed(config.seed)
 
     def one(in_dim: int) -> Projector:

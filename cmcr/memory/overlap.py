@@ -127,3 +127,9 @@ class Side:
     rows: np.ndarray
     outer: Modality | None
     frozen: bool = False
+
+    @property
+    def recalled(self) -> Modality:
+        """The modality it recalls, of a side that recalls one."""
+        assert self.outer is not None  # noqa: S101  (callers ask only for sides that recall)
+        return self.outer

@@ -59,3 +59,11 @@ def ahead(make: Callable[[Wanted], Made], wanted: Iterable[Wanted]) -> Generator
 def spread(rows: int, count: int) -> np.ndarray:
     """Return at most ``count`` row numbers, evenly spread over ``rows``."""
     return np.unique(np.linspace(0, rows - 1, min(rows, count)).astype(np.int64))
+
+
+def mean_row(array: np.ndarray) -> np.ndarray:
+    """Return the (D,) mean of an (N, D) array that may lie on disk, a block of rows at a time."""
+    total = np.zeros(array.shape[1])
+    for start in range(0, len(array), 1024):
+        total += read_rows(array, np.arange(start, min(start + 1024, len(array)))).sum(axis=0)
+    return (total / len(array)).astype(np.float32)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from cmcr.space.heads import import_heads
     from cmcr.space.join import join_spaces
     from cmcr.space.parts import Link, Router, SpaceEncoder, Way
-    from cmcr.space.projector import Projector, ProjectorConfig, Route, initialise, rotate_output, with_centers
+    from cmcr.space.projector import Projector, ProjectorConfig, Route, initialise, with_centers
     from cmcr.space.space import ConnectedSpace
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "join_spaces",
     "measured_table",
     "read_config",
-    "rotate_output",
     "shapes_of",
     "with_centers",
 ]
@@ -40,7 +39,7 @@ __getattr__ = lazily(
         "heads": ("import_heads",),
         "join": ("join_spaces",),
         "parts": ("Link", "Router", "SpaceEncoder", "Way"),
-        "projector": ("Projector", "ProjectorConfig", "Route", "initialise", "rotate_output", "with_centers"),
+        "projector": ("Projector", "ProjectorConfig", "Route", "initialise", "with_centers"),
         "space": ("ConnectedSpace",),
     },
 )

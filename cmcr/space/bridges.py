@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from torch import Tensor
 
-from cmcr.space.projector import Projector, ProjectorConfig, Route
+from cmcr.space.projector import Ensemble, Projector, ProjectorConfig, Route
 
 
 def identity(dim: int, centers: dict[str, Tensor]) -> Projector:
@@ -42,6 +45,38 @@ def route_bridge(keys: Tensor, values: Tensor, tau: float, top_k: int, centers: 
     body.keys.copy_(keys)
     body.values.copy_(values)
     return projector
+
+
+def ensemble(
+    parts: Sequence[Projector], segments: Sequence[int], weights: Sequence[float], centers: dict[str, Tensor]
+) -> Projector:
+    """Return the projector that puts the bodies of several side by side.
+
+    Args:
+        parts: (N, D_in) -> (N, D) projectors, of whose centring nothing is kept.
+        segments: Components of each segment that is compared; in sum the parts'.
+        weights: Of the segments, in any unit.
+        centers: (D_in,) mean of each modality, subtracted first; what is subtracted after the parts is 0.
+    """
+    configs = tuple(replace(part.config, centered=()) for part in parts)
+    total = sum(weights)
+    config = ProjectorConfig(
+        "ensemble", configs[0].in_dim, sum(each.out_dim for each in configs), centered=tuple(centers), parts=configs,
+        segments=tuple(segments), weights=tuple(weight / total for weight in weights),
+    )  # fmt: skip
+    projector = _centered(config, centers)
+    assert isinstance(projector.body, Ensemble)  # noqa: S101  (the config above says so)
+    for own, part in zip(projector.body.parts, parts, strict=True):
+        own.load_state_dict(part.body.state_dict())
+    return projector
+
+
+def reweighted(projector: Projector, weights: Sequence[float]) -> Projector:
+    """Return an ensemble (on the processor) whose segments weigh as given, in any unit."""
+    config = replace(projector.config, weights=tuple(weight / sum(weights) for weight in weights))
+    again = Projector(config)
+    again.load_state_dict(projector.state_dict())
+    return again.eval()
 
 
 def _centered(config: ProjectorConfig, centers: dict[str, Tensor]) -> Projector:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
@@ -15,7 +14,7 @@ from cmcr.errors import ArtifactError
 from cmcr.modality import is_modality
 from cmcr.space import lean_mlp
 
-Kind = Literal["mlp", "half-mlp", "linear", "identity", "route"]
+Kind = Literal["mlp", "half-mlp", "linear", "identity", "route", "ensemble"]
 Init = Literal["default", "xavier", "identity"]
 
 
@@ -30,7 +29,8 @@ class ProjectorConfig:
     Attributes:
         kind: ``mlp`` Linear-BatchNorm-ReLU-Linear-BatchNorm (the paper's audio-visual head); ``half-mlp``
             Linear-BatchNorm-ReLU (its 3D-language head, whose cosines are all >= 0); ``linear`` one Linear;
-            ``identity`` nothing; ``route`` a softmax-weighted mean over anchor rows (no weights are trained).
+            ``identity`` nothing; ``route`` a softmax-weighted mean over anchor rows (no weights are trained);
+            ``ensemble`` several of these side by side.
         in_dim: Components of a raw vector.
         out_dim: Components in the connected space.
         hidden: Width of the hidden layer of ``mlp``.
@@ -38,6 +38,10 @@ class ProjectorConfig:
         tau: Temperature of ``route``.
         top_k: Anchors a vector is routed through, 0 for all.
         centered: Modalities whose mean is subtracted from raw vectors first; their means are part of the weights.
+            ``ensemble`` subtracts a mean of theirs from what its parts make, too.
+        parts: What ``ensemble`` puts side by side; none is an ensemble, none is centred by itself.
+        segments: Components of each segment of ``ensemble``, in the order of the parts; they need not be the parts'.
+        weights: Of the segments in the similarity of two rows; their sum is 1.
     """
 
     kind: Kind
@@ -48,10 +52,22 @@ class ProjectorConfig:
     tau: float = 0.05
     top_k: int = 0
     centered: tuple[str, ...] = ()
+    parts: tuple[ProjectorConfig, ...] = ()
+    segments: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """The most floats that projecting a row takes at once."""
+        return max(self.anchors, self.in_dim, self.out_dim, *(part.width for part in self.parts), 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the config as JSON-ready values."""
-        return asdict(self)
+        """Return the config as JSON-ready values; without what only an ensemble has, for another."""
+        found = asdict(self)
+        if self.kind != "ensemble":
+            for name in ("parts", "segments", "weights"):
+                del found[name]
+        return found | ({"parts": [part.to_dict() for part in self.parts]} if self.parts else {})
 
     def check(self) -> None:
         """Check what types do not tell.
@@ -65,6 +81,22 @@ class ProjectorConfig:
         expect(self.kind != "identity" or self.in_dim == self.out_dim, f"identity of {self.in_dim} -> {self.out_dim}")
         expect(self.top_k >= 0 and 0 < self.tau < float("inf"), f"tau {self.tau}, top_k {self.top_k}")
         expect(all(map(is_modality, self.centered)), f"centered {self.centered}, expected modalities")
+        if self.kind == "ensemble":
+            self._check_parts()
+        else:
+            expect(not (self.parts or self.segments or self.weights), f"a {self.kind} has no parts")
+
+    def _check_parts(self) -> None:
+        for part in self.parts:
+            expect(part.kind != "ensemble" and not part.centered, "a part is an ensemble, or centred by itself")
+            expect(part.in_dim == self.in_dim, f"a part of {part.in_dim} components, expected {self.in_dim}")
+            part.check()
+        made, cut = sum(part.out_dim for part in self.parts), sum(self.segments)
+        expect(made == cut == self.out_dim, f"parts of {made} and segments of {cut}, expected {self.out_dim}")
+        expect(min(self.segments) > 0, f"segments {self.segments}, expected 1 or more components each")
+        expect(len(self.weights) == len(self.segments), f"{len(self.weights)} weights of {len(self.segments)} segments")
+        right = min(self.weights) > 0 and abs(sum(self.weights) - 1) < 1e-6
+        expect(right, f"weights {self.weights}, expected above 0 and 1 in sum")
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the name, shape and type of each tensor of its projector, as tensors without storage."""
@@ -139,6 +171,40 @@ class Centers(nn.Module):
         return [self[name] for name in self._parameters]
 
 
+class Ensemble(nn.Module):
+    """Several bodies side by side; the cosine of two rows is the weighted mean of their segments' cosines.
+
+    A segment is what is compared: of what the bodies make, the mean of the modality is subtracted, each segment is
+    normalised and multiplied by the root of its weight.
+
+    >>> import torch
+    >>> from cmcr.space import ProjectorConfig
+    >>> from cmcr.space.projector import Ensemble
+    >>> config = ProjectorConfig("identity", 2, 2)
+    >>> both = Ensemble(ProjectorConfig("ensemble", 2, 4, parts=(config, config), segments=(2, 2), weights=(0.5, 0.5)))
+    >>> both(torch.tensor([[0.6, 0.8]])).norm().item()
+    1.0
+    """
+
+    def __init__(self, config: ProjectorConfig) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(_body(part) for part in config.parts)
+        self.means = Centers(config.centered, config.out_dim)
+        self.segments, self.weights = config.segments, config.weights
+
+    def raw(self, x: Tensor) -> Tensor:
+        """Return what the bodies make of (N, in_dim) rows, side by side, (N, out_dim)."""
+        return torch.cat([part(x) for part in self.parts], dim=1)
+
+    def forward(self, x: Tensor, modality: str | None = None) -> Tensor:
+        """Map (N, in_dim) centred rows of one modality to (N, out_dim) unit vectors."""
+        made = self.raw(x)
+        if modality is not None and modality in self.means:
+            made = made - self.means[modality]
+        pieces = zip(made.split(list(self.segments), dim=1), self.weights, strict=True)
+        return torch.cat([F.normalize(piece, dim=1) * weight**0.5 for piece, weight in pieces], dim=1)
+
+
 class Projector(nn.Module):
     """One source space's map into the connected space: centre (if asked), body, L2-normalise.
 
@@ -160,7 +226,8 @@ class Projector(nn.Module):
             x = F.normalize(x - self.centers[modality], dim=1)
         if lean_mlp.fits(self.body, x):
             return lean_mlp.lean_mlp(cast(nn.Sequential, self.body), x)
-        return F.normalize(self.body(x), dim=1)
+        body = self.body(x, modality) if isinstance(self.body, Ensemble) else self.body(x)
+        return F.normalize(body, dim=1)
 
     def of(self, modality: str) -> OfModality:
         """Return the projector of one modality as a module of one argument, for export."""
@@ -174,32 +241,6 @@ def with_centers(projector: Projector, centers: dict[str, Tensor]) -> Projector:
     for name, center in centers.items():
         centred.centers[name].data.copy_(center)
     return centred
-
-
-@torch.no_grad()
-def rotate_output(projector: Projector, matrix: Tensor) -> Projector:
-    """Return a projector whose vectors are this one's times (D_out, D_out) ``matrix``, normalised after it.
-
-    The product is part of its last layer, so it costs nothing; the vectors of a body that ends otherwise (half-mlp's
-    are all >= 0) stay as they are.
-    """
-    rotated = copy.deepcopy(projector)
-    body = rotated.body
-    layers: list[nn.Module] = list(body) if isinstance(body, nn.Sequential) else [body]
-    norm = layers.pop() if isinstance(layers[-1], nn.BatchNorm1d) else None
-    last = layers[-1]
-    if not isinstance(last, nn.Linear):
-        return rotated
-    if isinstance(norm, nn.BatchNorm1d):
-        mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
-        scale = norm.weight / (variance + norm.eps).sqrt()
-        last.weight.mul_(scale[:, None])
-        last.bias.copy_((last.bias - mean) * scale + norm.bias)
-        norm.reset_parameters()
-        variance.fill_(1 - norm.eps)  # so that it changes nothing
-    last.weight.copy_(matrix.T @ last.weight)
-    last.bias.copy_(last.bias @ matrix)
-    return rotated
 
 
 class OfModality(nn.Module):
@@ -226,6 +267,7 @@ _BODIES: dict[str, Callable[[ProjectorConfig], nn.Module]] = {
     "linear": lambda c: nn.Linear(c.in_dim, c.out_dim),
     "identity": lambda c: nn.Identity(),
     "route": lambda c: Route(c.anchors, c.in_dim, c.out_dim, c.tau, c.top_k),
+    "ensemble": Ensemble,
 }
 
 

@@ -178,7 +178,7 @@ class ConnectedSpace:
             entry = self.encoder_for(modality, encoder)
             blocks = iter([unit_rows(vectors, entry)])
         projector = self._entrance[entry.name, modality]
-        rows = max(1, BLOCK_FLOATS // max(projector.config.anchors, entry.dim, self.dim))
+        rows = max(1, BLOCK_FLOATS // projector.config.width)
         for block in blocks:
             for start in range(0, len(block), rows):
                 with torch.inference_mode():

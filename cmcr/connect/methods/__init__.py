@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BUILT_IN = {
     "c-mcr": "c_mcr:CMcr",
     "distill": "distill:Distill",
+    "ensemble": "ensemble:Ensemble",
     "linear": "linear:Linear",
     "route": "linear:Route",
     "auto": "auto:Auto",

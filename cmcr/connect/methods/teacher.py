@@ -23,18 +23,14 @@ from torch import Tensor
 from cmcr.connect.config import ConnectConfig
 from cmcr.connect.methods.base import Objective
 from cmcr.connect.nearness import (
-    CROWD,
-    LEAST,
     QUERIES,
-    _anchors,
-    _centred,
-    _density,
-    _memory_rows,
-    _outer,
     anchors_of,
+    centred_rows,
+    memory_rows,
+    overlap_anchors,
     trust,
 )
-from cmcr.connect.pairs import PairBatch, Pairs
+from cmcr.connect.pairs import PairBatch
 from cmcr.connect.train import new_projectors
 from cmcr.connect.validation import Figures
 from cmcr.devices import matrix_products
@@ -43,12 +39,13 @@ from cmcr.memory.cached import reuse_or_write
 from cmcr.memory.overlap import Side
 from cmcr.numbers import info_nce, soft_info_nce
 from cmcr.numbers.recall import complete
-from cmcr.numbers.rows import read_rows, spread
+from cmcr.numbers.rows import mean_row, read_rows, spread
 from cmcr.ranks import ALONE, Ranks
-from cmcr.space import rotate_output, with_centers
+from cmcr.space import with_centers
 
 if TYPE_CHECKING:
     from cmcr.connect.methods.base import Maps
+    from cmcr.connect.validation import Validation
 
 
 class RoutedRows(NamedTuple):
@@ -71,60 +68,40 @@ class Teacher(Objective):
 
     Attributes:
         trust: Weight of the recalled and overlap pairs against the routed similarities, in [0, 1].
+        keys: Per side the (M, D) overlap rows that memories are routed through, centred.
         nearness: What ``trust`` follows from: the product of the two sides' mean cosine between an overlap row and the
             nearest of ``SAMPLE`` memory rows, centred.
     """
 
     keeps_last = True  # no measure without pairs that we know ranks its epochs
 
-    def __init__(
-        self,
-        pairs: Pairs,
-        train: np.ndarray,
-        sides: tuple[Side, Side],
-        centers: list[dict[str, Tensor]],
-        config: ConnectConfig,
-        folder: Path,
-        device: str = "cpu",
-        progress: Progress = silent,
-    ) -> None:
-        """Route both memories through the overlap, into ``folder``, or reuse what is there.
+    def __init__(self, validation: Validation, folder: Path, progress: Progress = silent) -> None:
+        """Route both memories through the overlap's training rows, into ``folder``, or reuse what is there.
 
         Args:
-            pairs: Overlap rows and, unless ``trust`` is 0, what the memories recall for them.
-            train: Rows of ``pairs`` to learn from.
-            sides: Both memories; each with an outer modality.
-            centers: Per side the (D,) mean of each modality, subtracted from every vector.
-            config: Temperature and width of the routing.
+            validation: The pairs (with what the memories recall, unless ``trust`` is 0), their sides, each with an
+                outer modality, and the recipe.
             folder: Where the coordinates are kept, as float16.
-            device: Where to compute.
             progress: Called as rows are routed.
         """
-        self.pairs, self.sides, self.centers, self.config, self.device = pairs, sides, centers, config, device
-        self.nearness, self.trust = trust(pairs, train, sides, centers, device)
-        texts = _anchors(pairs, train, sides, centers, device)
+        sides = validation.sides[0], validation.sides[1]
+        self.pairs, self.sides, self.centers = validation.pairs, sides, validation.centers
+        self.config, self.device = validation.config, validation.device
+        self.nearness, self.trust = trust(validation)
+        self.keys = texts = overlap_anchors(validation)
         self._coordinates, self._means = [], []
-        crowds = [
-            _memory_rows(side, spread(side.memory.rows(_outer(side)), CROWD), center, device)
-            for side, center in zip(sides, centers, strict=True)
-        ]
-        near = [_density(own, crowd) for own, crowd in zip(texts, crowds, strict=True)]
-        prior = config.route_density * (near[0] + near[1])
         for number, (side, own) in enumerate(zip(sides, texts, strict=True)):
             path = folder / f"routed_{'ab'[number]}.npy"
-            shape = side.memory.rows(_outer(side)), sum(text.shape[1] for text in texts)
-            key = _key(sides, train, number, config)
-            blocks = self._routed(number, own, prior, texts)
+            shape = side.memory.rows(side.recalled), sum(text.shape[1] for text in texts)
+            key = _key(sides, validation.train, number, self.config)
+            blocks = self._routed(number, own, texts)
             coordinates = reuse_or_write(path, key, shape, lambda blocks=blocks: blocks, progress)  # type: ignore[misc]
             self._coordinates.append(coordinates)
-            self._means.append(_mean(coordinates).to(device))
+            self._means.append(torch.from_numpy(mean_row(coordinates)).to(self.device))
 
     def maps(self) -> Maps:
-        """Return two projectors, drawn from the seed, that centre what they project.
-
-        What they learn from has the components of both inputs: they gained from a wider hidden layer.
-        """
-        new = new_projectors(self.config, self.pairs.overlap_a.shape[1], self.pairs.overlap_b.shape[1], widening=3)
+        """Return two projectors, drawn from the seed, that centre what they project."""
+        new = new_projectors(self.config, self.pairs.overlap_a.shape[1], self.pairs.overlap_b.shape[1])
         return with_centers(new[0], self.centers[0]), with_centers(new[1], self.centers[1])
 
     def batch(self, rows: np.ndarray, generator: np.random.Generator) -> Batch:
@@ -138,7 +115,7 @@ class Teacher(Objective):
         wanted = max(2, round(size * (4 - 3 * self.trust) / 4))
         drawn = []
         for number, side in enumerate(self.sides):
-            count = side.memory.rows(_outer(side))
+            count = side.memory.rows(side.recalled)
             chosen = np.sort(generator.choice(count, size=min(count, wanted), replace=False))
             coordinates = torch.from_numpy(read_rows(self._coordinates[number], chosen)).to(self.device)
             drawn.append(
@@ -161,10 +138,10 @@ class Teacher(Objective):
         for projector, (overlap, recalled), drawn, center, side in zip(
             maps, parts, batch.drawn, self.centers, self.sides, strict=True
         ):
-            inputs = [drawn.vectors, _centred(overlap, center[str(side.overlap)].to(overlap.device))]
+            inputs = [drawn.vectors, centred_rows(overlap, center[str(side.overlap)].to(overlap.device))]
             if self.trust:
                 assert recalled is not None  # noqa: S101  (pairs that count are whole)
-                inputs.append(_centred(recalled, center[str(side.outer)].to(overlap.device)))
+                inputs.append(centred_rows(recalled, center[str(side.outer)].to(overlap.device)))
             noisy = [complete(rows, config.noise, noise) for rows in inputs]
             projected = projector(torch.cat(noisy)).split([len(rows) for rows in noisy])
             outer.append(projected[0])
@@ -181,10 +158,6 @@ class Teacher(Objective):
         pairs = pairs + config.pseudo_weight * info_nce(pseudo[0], pseudo[1], config.tau_pseudo or config.tau)
         return (1 - self.trust) * known + self.trust * pairs
 
-    def finish(self, maps: Maps) -> Maps:
-        """Return the projectors, shrunk."""
-        return self.shrink(maps)
-
     def figures(self) -> Figures:
         """Return nearness and trust."""
         return {"nearness": self.nearness, "trust": self.trust}
@@ -196,59 +169,31 @@ class Teacher(Objective):
             f"{self.trust:.2f}, routed similarities {1 - self.trust:.2f}",
         )
 
-    @torch.no_grad()
-    def shrink(self, projectors: Maps) -> Maps:
-        """Return the projectors with the space's directions scaled by how much the memories' rows vary along them.
-
-        What the routed similarities tell is coarse; along directions of little variance, the projectors have mostly
-        learned its errors. With C the mean covariance of the two memories' projected rows, eigenvalues relative to the
-        largest, vectors are multiplied by C^(shrink (1 - trust)).
-        """
-        power = self.config.shrink * (1 - self.trust)
-        if not power:
-            return projectors
-        covariance = torch.zeros((), dtype=torch.double)
-        for number, (projector, side) in enumerate(zip(projectors, self.sides, strict=True)):
-            rows = spread(side.memory.rows(_outer(side)), CROWD)
-            projected = projector.to(self.device)(self._centred_rows(number, rows))
-            covariance = covariance + torch.cov(projected.T.cpu().double(), correction=0) / 2
-        variances, directions = torch.linalg.eigh(covariance)
-        # Rows that are all the same vary along no direction: then all count the same.
-        scale = (variances / variances[-1].clamp_min(1e-12)).clamp_min(LEAST) ** power
-        matrix = ((directions * scale) @ directions.T).float()
-        return rotate_output(projectors[0].cpu(), matrix), rotate_output(projectors[1].cpu(), matrix)
-
     def _centred_rows(self, number: int, rows: np.ndarray) -> Tensor:
-        return _memory_rows(self.sides[number], rows, self.centers[number], self.device)
+        return memory_rows(self.sides[number], rows, self.centers[number], self.device)
 
-    def _routed(self, number: int, own: Tensor, prior: Tensor, texts: tuple[Tensor, ...]) -> Iterator[np.ndarray]:
-        """Yield routed coordinates: what the anchors near a row look like in both spaces, side by side.
-
-        Near is a cosine plus ``prior``: of anchors as near, those that lie among the memories' rows say more.
-        """
-        rows = self.sides[number].memory.rows(_outer(self.sides[number]))
+    def _routed(self, number: int, own: Tensor, texts: tuple[Tensor, ...]) -> Iterator[np.ndarray]:
+        """Yield routed coordinates: what the anchors near a row look like in both spaces, side by side."""
+        rows = self.sides[number].memory.rows(self.sides[number].recalled)
         for start in range(0, rows, QUERIES):
             x = self._centred_rows(number, np.arange(start, min(start + QUERIES, rows)))
             with matrix_products(self.device, self.config.precision):
-                scores, near = torch.addmm(prior, x, own.T).topk(anchors_of(self.config, len(own)), dim=1)
-            weights = (scores / self.config.route_tau).softmax(dim=1)
-            halves = [
-                F.normalize(F.embedding_bag(near, text, per_sample_weights=weights, mode="sum"), dim=1)
-                for text in texts
-            ]
+                scores = x @ own.T
+            count = anchors_of(self.config, len(own))
+            if count == len(own):
+                weights = (scores / self.config.route_tau).softmax(dim=1)
+                halves = [F.normalize(weights @ text, dim=1) for text in texts]
+            else:
+                scores, near = scores.topk(count, dim=1)
+                weights = (scores / self.config.route_tau).softmax(dim=1)
+                bags = (F.embedding_bag(near, text, per_sample_weights=weights, mode="sum") for text in texts)
+                halves = [F.normalize(bag, dim=1) for bag in bags]
             yield torch.cat(halves, dim=1).cpu().numpy()
-
-
-def _mean(coordinates: np.ndarray) -> Tensor:
-    total = np.zeros(coordinates.shape[1])
-    for start in range(0, len(coordinates), QUERIES):
-        total += read_rows(coordinates, np.arange(start, min(start + QUERIES, len(coordinates)))).sum(axis=0)
-    return torch.from_numpy((total / len(coordinates)).astype(np.float32))
 
 
 def _key(sides: tuple[Side, Side], train: np.ndarray, number: int, config: ConnectConfig) -> str:
     known = [side.memory.fingerprint(modality) for side in sides for modality in (side.overlap, side.outer) if modality]
     known += [hashlib.sha256(side.rows.astype("<i8").tobytes()).hexdigest() for side in sides]
     known += [hashlib.sha256(train.astype("<i8").tobytes()).hexdigest(), str(number)]
-    known += [repr(config.route_tau), str(config.route_top_k), repr(config.route_density), config.precision]
+    known += [repr(config.route_tau), str(config.route_top_k), config.precision]
     return hashlib.sha256(" ".join(known).encode()).hexdigest()

@@ -1,0 +1,158 @@
+"""The views that the method ``ensemble`` puts side by side: routed both ways, likely descriptions, and a student."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cmcr.connect.methods.teacher import Teacher
+from cmcr.connect.nearness import CROWD, centred_rows, memory_rows
+from cmcr.modality import Modality
+from cmcr.numbers.routing import BLOCK, directions, likelihoods, likeness, rarity
+from cmcr.numbers.rows import spread
+from cmcr.space import Projector, bridges
+from cmcr.space.projector import Ensemble
+
+if TYPE_CHECKING:
+    from cmcr.connect.methods.base import Maps
+    from cmcr.connect.validation import Figures
+
+SKETCH = 1000
+"""Rows of each memory that the directions are found from, and the views' spread."""
+FAR, ALIKE = (0.5, 1.0, 0.5, 2.0), (1.75, 0.5, 1.75, 0.0)
+"""Weights of the segments (routed into the second space, likely descriptions, routed into the first, student) where the
+memories are of another kind than the overlap, and where they are of its kind: routing is then all but exact, and a
+student only forgets."""
+KIND = 0.75
+"""Likeness of the memories to the overlap up to which they are of another kind; from here to 1 the weights move over.
+"""
+
+
+class _Side(NamedTuple):
+    """What the views know of one side: (M, D) anchors, centred; their (M,) rarity; (n, D) rows of its memory."""
+
+    keys: Tensor
+    rarity: Tensor
+    crowd: Tensor
+
+
+class Views(Teacher):
+    """The teacher of the student; its space holds the other views beside the student.
+
+    Segments, in an order in which each side's routed ones are neighbours:
+
+    ========  =========================  ==================
+    segment   first side                 second side
+    ========  =========================  ==================
+    1         routed into the second     as it is
+    2         likely descriptions        likely descriptions
+    3         as it is                   routed into the first
+    4         student                    student
+    ========  =========================  ==================
+
+    Attributes:
+        likeness: Of the memories to the overlap, the product of both sides'; known at the end.
+    """
+
+    likeness = 0.0
+
+    def finish(self, maps: Maps) -> Maps:
+        """Return the students with the other views beside them, each as varied between the memories as the others."""
+        students = super().finish(maps)
+        sides = self._side(0), self._side(1)
+        self.likeness = math.prod(likeness(_some(side.crowd), side.keys) for side in sides)
+        sketches = [torch.cat(list(_described(side, _some(side.crowd), self.config.likelihood_tau))) for side in sides]
+        common = directions((sketches[0], sketches[1]), self.config.directions)
+        first, second = (side.keys for side in sides)
+        routes = [
+            self._route(side, values) for side, values in zip(sides, ((second, common), (common, first)), strict=True)
+        ]
+        same = [bridges.identity(side.keys.shape[1], {}) for side in sides]
+        segments = second.shape[1], common.shape[1], first.shape[1], students[0].config.out_dim
+        joined = [
+            self._recentred(bridges.ensemble(parts, segments, (1.0,) * 4, self.centers[number]), number)
+            for number, parts in enumerate(
+                ((routes[0], same[0], students[0].cpu()), (same[1], routes[1], students[1].cpu()))
+            )
+        ]
+        weights = self._weights(joined, [_some(side.crowd) for side in sides])
+        return bridges.reweighted(joined[0], weights), bridges.reweighted(joined[1], weights)
+
+    @torch.no_grad()
+    def _weights(self, joined: list[Projector], rows: list[Tensor]) -> list[float]:
+        """Return each view's weight over the standard deviation of its cosines between rows of the two memories."""
+        segments = list(joined[0].config.segments)
+        made = [
+            _body(projector)(x, str(side.outer)).split(segments, dim=1)
+            for projector, x, side in zip(joined, rows, self.sides, strict=True)
+        ]
+        spreads = [float((a @ b.T).std(correction=0)) * 4 for a, b in zip(*made, strict=True)]
+        mixed = [self.apart * far + (1 - self.apart) * alike for far, alike in zip(FAR, ALIKE, strict=True)]
+        return [max(weight, 1e-3) / max(spread, 1e-6) for weight, spread in zip(mixed, spreads, strict=True)]
+
+    @property
+    def apart(self) -> float:
+        """How much the memories are of another kind than the overlap, in [0, 1]."""
+        return min(1.0, (1 - self.likeness) / (1 - KIND))
+
+    def _side(self, number: int) -> _Side:
+        side, center = self.sides[number], self.centers[number]
+        keys = self.keys[number]
+        keys = keys[torch.from_numpy(spread(len(keys), self.config.anchors)).to(keys.device)]
+        crowd = memory_rows(side, spread(side.memory.rows(side.recalled), CROWD), center, self.device)
+        return _Side(keys, rarity(crowd, keys, self.config.likelihood_tau), crowd)
+
+    def _route(self, side: _Side, values: tuple[Tensor, Tensor]) -> Projector:
+        """Return the route to (M, D) rows that stand beside each other, each as much as it is rare."""
+        rare = side.rarity[:, None] * torch.cat(values, dim=1)
+        return bridges.route_bridge(side.keys.cpu(), rare.cpu(), self.config.likelihood_tau, 0, {})
+
+    @torch.no_grad()
+    def _recentred(self, projector: Projector, number: int) -> Projector:
+        """Set what is subtracted after the parts: of what is routed, the mean over each modality's rows."""
+        body, side, center = _body(projector.to(self.device)), self.sides[number], self.centers[number]
+        routed = torch.cat(
+            [torch.full((part.out_dim,), float(part.kind == "route")) for part in projector.config.parts]
+        )
+        for name in center:
+            rows = side.rows if name == side.overlap else None
+            count = side.memory.rows(Modality(name)) if rows is None else len(rows)
+            some = spread(count, CROWD)
+            vectors = torch.from_numpy(side.memory.vectors(Modality(name), some if rows is None else rows[some]))
+            x = centred_rows(vectors.to(self.device), center[name].to(self.device))
+            total = torch.stack([body.raw(block).sum(dim=0) for block in x.split(BLOCK)]).sum(dim=0)
+            body.means[name].data.copy_(total / len(x) * routed.to(self.device))
+        return projector
+
+    def figures(self) -> Figures:
+        """Return what the weights follow from, too."""
+        return super().figures() | {"likeness": self.likeness}
+
+    def notes(self) -> tuple[str, ...]:
+        """Tell what the space keeps of the overlap."""
+        kept = min(len(self.keys[0]), self.config.anchors)
+        floats = sum(2 * key.shape[1] + self.config.directions for key in self.keys) + self.keys[0].shape[1]
+        return (
+            *super().notes(),
+            f"likeness of memories and overlap {self.likeness:.2f}: the student has {self.apart:.2f} of its weight",
+            f"the space keeps {kept} overlap rows ({4e-6 * kept * floats:.0f} MB), which each row is compared with; "
+            "--method distill keeps none",
+        )
+
+
+def _described(side: _Side, rows: Tensor, tau: float) -> Iterator[Tensor]:
+    for block in likelihoods(rows, side.keys, tau):
+        yield block * side.rarity
+
+
+def _some(rows: Tensor) -> Tensor:
+    return rows[torch.from_numpy(spread(len(rows), SKETCH)).to(rows.device)]
+
+
+def _body(projector: Projector) -> Ensemble:
+    assert isinstance(projector.body, Ensemble)  # noqa: S101  (it was made so)
+    return projector.body
