@@ -56,7 +56,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/startup.py
 
 bench-quality: $(STAMP)
-	$(BIN)/python benchmarks/$(if $(BED),bed.py $(BED),quality.py)
+	$(BIN)/python benchmarks/$(if $(BED),beds.py $(BED) --readme,quality.py)
 
 docs: $(STAMP)
 	$(BIN)/python -m typer cmcr.cli utils docs --name cmcr --output docs/cli.md

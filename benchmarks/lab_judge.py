@@ -1,0 +1,126 @@
+"""Which recipe is better? Paired differences with intervals, regrets, and choices that never see the judged bed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cmcr.numbers import difference_interval
+
+MEASURES = ("R@1", "R@10", "AUC")
+"""What is judged; a recipe must hold in each."""
+
+Means = dict[str, dict[str, float]]
+"""By recipe and measure, percent."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Every recipe on one bed.
+
+    ``figures`` holds, by recipe and measure, (N,) percentages: of each pair, seeds and directions averaged; ``runs``
+    the results themselves, one a seed; ``stale`` how many of them were measured by other code; ``rows`` what the
+    memories held, in words.
+    """
+
+    name: str
+    family: str
+    sizes: np.ndarray
+    figures: dict[str, dict[str, np.ndarray]]
+    runs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    stale: int = 0
+    rows: str = ""
+
+    @property
+    def derived(self) -> bool:
+        """Whether it was made of another bed's rows."""
+        return self.name != self.family
+
+    def means(self) -> Means:
+        """Return the means over the pairs."""
+        return {name: {measure: float(x.mean()) for measure, x in each.items()} for name, each in self.figures.items()}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A recipe minus the best baseline, in points, with the 95 % interval over pairs drawn anew."""
+
+    baseline: str
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """``win`` or ``loss`` where the interval leaves 0 out, else ``tie``."""
+        return "win" if self.low > 0 else "loss" if self.high < 0 else "tie"
+
+
+def difference(bed: Judged, recipe: str, against: Sequence[str], measure: str, seed: int = 0) -> Difference:
+    """Compare a recipe, pair by pair, with that baseline which is best of the bed in this measure."""
+    means = bed.means()
+    best = max(against, key=lambda name: means[name][measure])
+    ours, theirs = bed.figures[recipe][measure], bed.figures[best][measure]
+    return Difference(best, float((ours - theirs).mean()), *difference_interval(ours, theirs, seed=seed))
+
+
+def regrets(means: Means) -> dict[str, float]:
+    """Return what each recipe loses against the best of a bed, from 0 to 1: the mean over R@1, R@10 and AUC.
+
+    Of a recall it is 1 - recall / best recall; of AUC, whose error counts, 1 - least error / error.
+    """
+    lost = {name: [] for name in means}
+    for measure in MEASURES:
+        for name, value in means.items():
+            top = max(each[measure] for each in means.values())
+            small, large = (100 - top, 100 - value[measure]) if measure == "AUC" else (value[measure], top)
+            lost[name].append(1 - small / large if large > 0 else 0.0)
+    return {name: float(np.mean(values)) for name, values in lost.items()}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A family of beds left out, what was chosen on the others, and what it loses on each bed of the family."""
+
+    family: str
+    choice: str
+    expected: float
+    lost: dict[str, dict[str, float]]
+    """By bed: ``regret``, and points of each measure below the best recipe there."""
+
+
+def average(beds: Sequence[Judged], recipes: Sequence[str]) -> dict[str, float]:
+    """Return each recipe's regret: the mean over families, of each the mean over its beds."""
+    families: dict[str, list[dict[str, float]]] = {}
+    for bed in beds:
+        means = bed.means()
+        families.setdefault(bed.family, []).append(regrets({name: means[name] for name in recipes}))
+    return {
+        name: float(np.mean([np.mean([each[name] for each in found]) for found in families.values()]))
+        for name in recipes
+    }
+
+
+def leave_one_out(beds: Sequence[Judged], recipes: Sequence[str]) -> list[Fold]:
+    """Choose among the recipes by mean regret without a family of beds, and judge the choice on it; for each family.
+
+    A bed leaves with all that was made of its rows. Of equal recipes the first is taken. One family alone gives
+    nothing to choose by, and no fold.
+    """
+    folds = []
+    families = list(dict.fromkeys(bed.family for bed in beds))
+    for family in families if len(families) > 1 else ():
+        seen = average([bed for bed in beds if bed.family != family], recipes)
+        choice = min(recipes, key=lambda name: seen[name])
+        lost = {bed.name: _lost(bed, choice, recipes) for bed in beds if bed.family == family}
+        folds.append(Fold(family, choice, seen[choice], lost))
+    return folds
+
+
+def _lost(bed: Judged, choice: str, recipes: Sequence[str]) -> dict[str, float]:
+    means = {name: each for name, each in bed.means().items() if name in recipes}
+    points = {m: max(each[m] for each in means.values()) - means[choice][m] for m in MEASURES}
+    return {"regret": regrets(means)[choice], **points}
