@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -72,8 +73,9 @@ def names_of(listed: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+@functools.cache
 def code_digest() -> str:
-    """sha256 (hex) over the files that decide on a result."""
+    """sha256 (hex) over the files that decide on a result, as they were when this process first asked."""
     package, total = Path(cmcr.__file__).parent, hashlib.sha256()
     for path in sorted(file for part in CODE for file in (package / part).rglob("*.py")):
         total.update(str(path.relative_to(package)).encode() + path.read_bytes())

@@ -136,7 +136,7 @@ def report(beds: Sequence[Judged], recipes: Sequence[str], against: Sequence[str
     """Return the whole report; the wins and the choices before the long tables."""
     about = f"`{command}`. {EXPLAINED}"
     if stale := sum(bed.stale for bed in beds):
-        about += f" **{stale} results were measured by other code of cmcr than today's** (`--anew RECIPES`)."
+        about += f" **Measured by other code of cmcr than today's: {stale} results** (`--anew RECIPES`)."
     parts = [f"## Quality on beds of real vectors\n\n{about}", choice_tables(beds, recipes)]
     parts += [difference_tables(beds, recipes, against), *(bed_table(bed) for bed in beds)]
     return "\n\n".join(parts)
