@@ -28,6 +28,7 @@ from cmcr.errors import CmcrError, InputError
 
 RECIPES = "linear,route,c-mcr,distill,ensemble"
 AGAINST = "linear,route,c-mcr"
+CRITERIA = "agreement,selection,overlap_r1,pseudo_r1"
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
@@ -37,6 +38,10 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--methods", help=f"recipes, comma-separated; default: {RECIPES}, as far as cmcr has them")
     parser.add_argument("--against", default=AGAINST, help=f"baselines, comma-separated; default: {AGAINST}")
+    parser.add_argument(
+        "--criteria", default=CRITERIA, metavar="NAMES",
+        help="numbers of a connection to judge as ways to choose without pairs; default: %(default)s",
+    )  # fmt: skip
     parser.add_argument(
         "--derived", nargs="?", const=",".join([*DERIVED, FAMILY]), default="", metavar="NAMES",
         help=f"also beds made of each given one, all or some of {', '.join(DERIVED)}, and {FAMILY}: the tiny world's",
@@ -134,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = {"seeds": asked.seeds, "rows": asked.rows, "derived": ",".join(asked.derived)}
     words = [*names, *(f"--{name} {value}" for name, value in options.items() if value)]
     command = f"python benchmarks/beds.py {' '.join(words)}"
-    text = report(found, recipes, names_of(asked.against), command)
+    text = report(found, recipes, names_of(asked.against), names_of(asked.criteria), command)
     sys.stdout.write(text + "\n")
     if asked.readme:
         replace(README, "beds", text)

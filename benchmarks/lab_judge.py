@@ -92,16 +92,19 @@ class Fold:
     """By bed: ``regret``, and points of each measure below the best recipe there."""
 
 
+def over_families(beds: Sequence[Judged], values: Sequence[float]) -> float:
+    """Return the mean over families of the mean over the beds of each: what was made of a bed counts with it."""
+    families: dict[str, list[float]] = {}
+    for bed, value in zip(beds, values, strict=True):
+        families.setdefault(bed.family, []).append(value)
+    return float(np.mean([np.mean(each) for each in families.values()]))
+
+
 def average(beds: Sequence[Judged], recipes: Sequence[str]) -> dict[str, float]:
-    """Return each recipe's regret: the mean over families, of each the mean over its beds."""
-    families: dict[str, list[dict[str, float]]] = {}
-    for bed in beds:
-        means = bed.means()
-        families.setdefault(bed.family, []).append(regrets({name: means[name] for name in recipes}))
-    return {
-        name: float(np.mean([np.mean([each[name] for each in found]) for found in families.values()]))
-        for name in recipes
-    }
+    """Return each recipe's regret over beds."""
+    means = [bed.means() for bed in beds]
+    each = [regrets({name: known[name] for name in recipes}) for known in means]
+    return {name: over_families(beds, [found[name] for found in each]) for name in recipes}
 
 
 def leave_one_out(beds: Sequence[Judged], recipes: Sequence[str]) -> list[Fold]:
@@ -115,12 +118,28 @@ def leave_one_out(beds: Sequence[Judged], recipes: Sequence[str]) -> list[Fold]:
     for family in families if len(families) > 1 else ():
         seen = average([bed for bed in beds if bed.family != family], recipes)
         choice = min(recipes, key=lambda name: seen[name])
-        lost = {bed.name: _lost(bed, choice, recipes) for bed in beds if bed.family == family}
+        lost = {bed.name: lost_with(bed, choice, recipes) for bed in beds if bed.family == family}
         folds.append(Fold(family, choice, seen[choice], lost))
     return folds
 
 
-def _lost(bed: Judged, choice: str, recipes: Sequence[str]) -> dict[str, float]:
+def lost_with(bed: Judged, choice: str, recipes: Sequence[str]) -> dict[str, float]:
+    """Return a recipe's regret among the recipes of a bed, and points of each measure below the best there."""
     means = {name: each for name, each in bed.means().items() if name in recipes}
     points = {m: max(each[m] for each in means.values()) - means[choice][m] for m in MEASURES}
     return {"regret": regrets(means)[choice], **points}
+
+
+def lost_by(bed: Judged, criterion: str, recipes: Sequence[str]) -> dict[str, float] | None:
+    """Return what is lost, as ``lost_with`` tells it, where a number that ``connect`` finds without pairs chooses.
+
+    In each seed that recipe is taken whose space has the largest number; what is lost is the mean over the seeds. None
+    where fewer than two recipes have the number.
+    """
+    known = {name: [run.get("metrics", {}).get(criterion, np.nan) for run in bed.runs[name]] for name in recipes}
+    known = {name: values for name, values in known.items() if not np.isnan(values).any()}
+    if len(known) < 2:
+        return None
+    chosen = [max(known, key=lambda name: known[name][seed]) for seed in range(len(next(iter(known.values()))))]
+    lost = [lost_with(bed, choice, recipes) for choice in chosen]
+    return {key: float(np.mean([each[key] for each in lost])) for key in lost[0]}

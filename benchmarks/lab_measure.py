@@ -178,8 +178,13 @@ def _measured(bed: Bed, sides: Any, todo: list[tuple[Recipe, int]], jobs: int) -
     if jobs < 2:
         yield from (run(bed, sides, *each) for each in todo)
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(run, [bed] * len(todo), [sides] * len(todo), *zip(*todo, strict=True))
+    yield from _pool(jobs).map(run, [bed] * len(todo), [sides] * len(todo), *zip(*todo, strict=True))
+
+
+@functools.cache
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    """Return the processes that measure; they load the library once, not for every bed."""
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
 
 
 def judged(bed: Bed, asked: Asked, results: Results) -> Judged:

@@ -7,7 +7,18 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from lab_bed import figures
-from lab_judge import MEASURES, Difference, Fold, Judged, average, difference, leave_one_out
+from lab_judge import (
+    MEASURES,
+    Difference,
+    Fold,
+    Judged,
+    average,
+    difference,
+    leave_one_out,
+    lost_by,
+    lost_with,
+    over_families,
+)
 
 from cmcr.numbers import chance_recall
 
@@ -39,6 +50,12 @@ REGRET = (
 LEFT_OUT = (
     "Each family of beds (a bed and all that was made of its rows) is judged by that recipe which has the least mean "
     "regret on the other families; points lost are against the best recipe on the judged bed."
+)
+
+CRITERIA = (
+    "For each bed and seed that recipe is taken whose space has the largest of a number that `connect` finds without a "
+    "pair; regret and points lost as above, the mean over families. A criterion is worth its while where it loses less "
+    "than always taking one recipe."
 )
 
 
@@ -132,11 +149,31 @@ def _kept(folds: Sequence[Fold]) -> str:
     return f"The choice depends on which family is left out: {', '.join(chosen)}."
 
 
-def report(beds: Sequence[Judged], recipes: Sequence[str], against: Sequence[str], command: str) -> str:
+def criteria_table(beds: Sequence[Judged], recipes: Sequence[str], criteria: Sequence[str]) -> str:
+    """Return what is lost where a number without pairs chooses the recipe, and where one recipe is always taken."""
+    found = {name: [lost_by(bed, name, recipes) for bed in beds] for name in criteria}
+    found |= {f"always {name}": [lost_with(bed, name, recipes) for bed in beds] for name in recipes}
+    lines = []
+    for name, each in found.items():
+        known = [(bed, lost) for bed, lost in zip(beds, each, strict=True) if lost]
+        if len(known) < len(beds):
+            continue
+        means = [over_families(beds, [lost[key] for _, lost in known]) for key in ("regret", *MEASURES)]
+        worst, most = max(known, key=lambda one: one[1]["R@10"])
+        cells = [f"{100 * means[0]:.1f}", *(f"{mean:.1f}" for mean in means[1:])]
+        lines.append([name, *cells, f"{most['R@10']:.1f} ({worst.name})"])
+    head = ["chosen by", "regret", *(f"{measure} lost" for measure in MEASURES), "most R@10 lost"]
+    return f"### Chosen without pairs\n\n{CRITERIA}\n\n{grid(head, lines)}"
+
+
+def report(
+    beds: Sequence[Judged], recipes: Sequence[str], against: Sequence[str], criteria: Sequence[str], command: str
+) -> str:
     """Return the whole report; the wins and the choices before the long tables."""
     about = f"`{command}`. {EXPLAINED}"
     if stale := sum(bed.stale for bed in beds):
         about += f" **Measured by other code of cmcr than today's: {stale} results** (`--anew RECIPES`)."
     parts = [f"## Quality on beds of real vectors\n\n{about}", choice_tables(beds, recipes)]
+    parts.append(criteria_table(beds, recipes, criteria))
     parts += [difference_tables(beds, recipes, against), *(bed_table(bed) for bed in beds)]
     return "\n\n".join(parts)

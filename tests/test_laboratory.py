@@ -16,6 +16,7 @@ import lab_bed
 import lab_derived
 import lab_judge
 import lab_measure
+import lab_report
 from lab_bed import SIDES, Bed, Side
 from lab_judge import Judged
 from worlds import DIM_A, DIM_B, LATENT, space
@@ -240,6 +241,20 @@ def test_a_family_counts_once_however_many_beds_were_made_of_it():
     other = judged("two", {"a": [10, 10], "b": [90, 90]})
     seen = lab_judge.average([*many, other], ["a", "b"])
     assert seen["b"] < seen["a"]
+
+
+def test_a_criterion_is_judged_by_what_its_choices_lose():
+    good, bad = [{"metrics": {"right": 2.0, "wrong": 0.1}}] * 2, [{"metrics": {"right": 1.0, "wrong": 0.2}}] * 2
+    runs = {"good": good, "bad": bad, "mute": [{"metrics": {}}, {"failed": "no"}]}
+    one = replace(judged("bed", {"good": [50, 50], "bad": [30, 30], "mute": [60, 60]}), runs=runs)
+    lost = {name: lab_judge.lost_by(one, name, list(runs)) for name in ("right", "wrong", "unknown")}
+    assert (lost["right"]["R@10"], lost["wrong"]["R@10"], lost["unknown"]) == (10, 30, None)
+    turns = runs | {"bad": [bad[0], {"metrics": {"right": 3.0}}]}
+    assert lab_judge.lost_by(replace(one, runs=turns), "right", list(runs))["R@10"] == 20
+    table = lab_report.criteria_table([one], list(runs), ["right", "wrong", "unknown"])
+    assert "| right | 17.8 | 10.0 | 10.0 | 10.0 | 10.0 (bed) |" in table
+    assert "| always mute | 0.0 |" in table
+    assert "unknown" not in table
 
 
 # Measuring
