@@ -221,3 +221,11 @@ def test_settings_left_to_the_method_follow_it():
     assert ConnectConfig(method="distill").tau == 0.1 and ConnectConfig(method="distill").weight_decay == 0.05
     assert config.replace(method="distill", tau=0.01).tau == 0.01
     assert ConnectConfig(lr=0.5).replace(method="distill").lr == 0.5
+
+
+@pytest.mark.parametrize("name", ["shrink", "route-density"])
+def test_a_recipe_with_a_retired_setting_says_to_leave_it_out(tmp_path, name, capsys):
+    (tmp_path / "old.toml").write_text(f'method = "distill"\n{name} = 0.5\n')
+    assert main(["connect", "a", "b", "-o", str(tmp_path / "s"), "--config", str(tmp_path / "old.toml")]) in (1, 2)
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "is retired" in said and "leave it out" in said

@@ -124,4 +124,4 @@ def test_of_memories_like_the_overlap_the_student_has_no_share(mem, tmp_path, mo
 def test_without_recalled_rows_it_is_refused(mem, tmp_path, capsys):
     arguments = ["connect", *map(str, mem[:2]), "-o", str(tmp_path / "s"), "--method", "ensemble", "--pairing", "none"]
     assert main(arguments) == 1
-    assert "method 'ensemble' learns from both memories" in capsys.readouterr().err
+    assert "ensemble learns from both memories" in capsys.readouterr().err

@@ -39,6 +39,10 @@ class ConnectConfig:
         """
         known = known_settings(method)
         for name in settings:
+            if name in _RETIRED:
+                raise InputError(
+                    f"setting {name!r} is retired, for it helped on one set of vectors alone: leave it out"
+                )
             if name not in known:
                 choices = {*known, "method"}
                 raise InputError(f"unknown setting {name!r}{nearest(name, choices)}; expected one of {_listed(known)}")
@@ -103,6 +107,9 @@ class ConnectConfig:
             return cls(**{names.get(key, key): value for key, value in plain.items()})
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+
+_RETIRED = ("shrink", "route_density")  # settings of distill in earlier versions
 
 
 def _listed(known: dict[str, Setting]) -> str:

@@ -41,9 +41,7 @@ class Distill(Trained):
     def resolve(self, config: ConnectConfig, sides: list[Side]) -> tuple[ConnectConfig, tuple[str, ...]]:
         """Refuse a recipe without memories."""
         if any(side.outer is None for side in sides):
-            raise InputError(
-                f"method {config.method!r} learns from both memories, but pairing is 'none'; choose --pairing full"
-            )
+            raise InputError(f"{config.method} learns from both memories, but pairing is 'none'; choose --pairing full")
         return config, ()
 
     def recalls(self, validation: Validation) -> bool:

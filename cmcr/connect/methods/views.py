@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,8 +29,7 @@ FAR, ALIKE = (0.5, 1.0, 0.5, 2.0), (1.75, 0.5, 1.75, 0.0)
 memories are of another kind than the overlap, and where they are of its kind: routing is then all but exact, and a
 student only forgets."""
 KIND = 0.75
-"""Likeness of the memories to the overlap up to which they are of another kind; from here to 1 the weights move over.
-"""
+"""Likeness of the memories to the overlap up to which they are of another kind; from here the weights move over."""
 
 
 class _Side(NamedTuple):
@@ -100,8 +100,7 @@ class Views(Teacher):
         return min(1.0, (1 - self.likeness) / (1 - KIND))
 
     def _side(self, number: int) -> _Side:
-        side, center = self.sides[number], self.centers[number]
-        keys = self.keys[number]
+        side, center, keys = self.sides[number], self.centers[number], self.keys[number]
         keys = keys[torch.from_numpy(spread(len(keys), self.config.anchors)).to(keys.device)]
         crowd = memory_rows(side, spread(side.memory.rows(side.recalled), CROWD), center, self.device)
         return _Side(keys, rarity(crowd, keys, self.config.likelihood_tau), crowd)
@@ -115,14 +114,11 @@ class Views(Teacher):
     def _recentred(self, projector: Projector, number: int) -> Projector:
         """Set what is subtracted after the parts: of what is routed, the mean over each modality's rows."""
         body, side, center = _body(projector.to(self.device)), self.sides[number], self.centers[number]
-        routed = torch.cat(
-            [torch.full((part.out_dim,), float(part.kind == "route")) for part in projector.config.parts]
-        )
+        parts = projector.config.parts
+        routed = torch.cat([torch.full((part.out_dim,), float(part.kind == "route")) for part in parts])
         for name in center:
-            rows = side.rows if name == side.overlap else None
-            count = side.memory.rows(Modality(name)) if rows is None else len(rows)
-            some = spread(count, CROWD)
-            vectors = torch.from_numpy(side.memory.vectors(Modality(name), some if rows is None else rows[some]))
+            rows = side.rows if name == side.overlap else np.arange(side.memory.rows(Modality(name)))
+            vectors = torch.from_numpy(side.memory.vectors(Modality(name), rows[spread(len(rows), CROWD)]))
             x = centred_rows(vectors.to(self.device), center[name].to(self.device))
             total = torch.stack([body.raw(block).sum(dim=0) for block in x.split(BLOCK)]).sum(dim=0)
             body.means[name].data.copy_(total / len(x) * routed.to(self.device))
@@ -135,7 +131,7 @@ class Views(Teacher):
     def notes(self) -> tuple[str, ...]:
         """Tell what the space keeps of the overlap."""
         kept = min(len(self.keys[0]), self.config.anchors)
-        floats = sum(2 * key.shape[1] + self.config.directions for key in self.keys) + self.keys[0].shape[1]
+        floats = sum(2 * key.shape[1] + self.config.directions for key in self.keys)
         return (
             *super().notes(),
             f"likeness of memories and overlap {self.likeness:.2f}: the student has {self.apart:.2f} of its weight",
