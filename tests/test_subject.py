@@ -103,12 +103,18 @@ def test_a_row_of_a_memory_is_projected_as_the_memory_is(tmp_path):
 
 
 def test_an_encoder_that_does_not_run_here_is_named_with_who_else_could(calls, monkeypatch):
-    def unknown(name, *_, **__):
-        raise UnknownEncoderError(f"unknown encoder {name!r}")
+    def only_hearer(name, *_, **__):
+        if name not in runs:
+            raise UnknownEncoderError(f"unknown encoder {name!r}")
+        return FakeEncoder(name)
 
-    monkeypatch.setattr(module, "load_encoder", unknown)
-    subject = Subject("a space", make_space())
+    runs = ["hearer"]
+    monkeypatch.setattr(module, "load_encoder", only_hearer)
     with pytest.raises(InputError, match=r"seer embeds text .*its vectors were imported.*--encoder hearer, or a row"):
+        Subject("a space", make_space()).embed(inputs())
+    runs.clear()
+    subject = Subject("a space", make_space())
+    with pytest.raises(InputError, match=r"seer embeds text .*; ask with a row of a memory, MEMORY#ID$"):
         subject.embed(inputs())
     with pytest.raises(InputError, match=r"hearer embeds audio .*; ask with a row of a memory"):
         subject.encoder_for(Modality.AUDIO)

@@ -17,7 +17,7 @@ from cmcr.embed import embed
 from cmcr.embed.shard import Embedder
 from cmcr.encoders import load_encoder
 from cmcr.encoders.base import Encoder
-from cmcr.errors import ArtifactError, InputError, UnknownEncoderError
+from cmcr.errors import ArtifactError, CmcrError, InputError, UnknownEncoderError
 from cmcr.hooks import Progress, silent
 from cmcr.items import Inputs, Item, text_item
 from cmcr.memory import Memory, Skip
@@ -134,13 +134,31 @@ class Subject:
         try:
             found = self.load(entry.name)
         except UnknownEncoderError as error:
-            raise InputError(_imported(self.space, entry, modality)) from error
+            raise InputError(self._imported(entry, modality)) from error
         if not entry.matches(found.name, found.fingerprint):
             raise ArtifactError(
                 f"encoder {entry.name} is {found.fingerprint[:12]} here, and the space was made with "
                 f"{entry.fingerprint[:12]}; give that one's --weights, or embed and connect anew"
             )
         return found
+
+    def _imported(self, entry: SpaceEncoder, modality: Modality) -> str:
+        """Return what is wrong where an encoder of the space is none that runs here, and who could be asked instead."""
+        sees = [each.name for each in self.space.encoders.values() if modality in each.modalities] if self.space else []
+        instead = [f"--encoder {name}" for name in sees if self._is_known(name)][:1]
+        return (
+            f"{entry.name} embeds {modality} in this space but is not an encoder that runs here "
+            f"(its vectors were imported); ask with {', or '.join([*instead, 'a row of a memory, MEMORY#ID'])}"
+        )
+
+    def _is_known(self, name: str) -> bool:
+        try:
+            self.load(name)
+        except UnknownEncoderError:
+            return False
+        except CmcrError:  # it is one, and what it lacks is told when it is asked for
+            return True
+        return True
 
     def preferred(self, modality: Modality, names: Sequence[str]) -> str | None:
         """Return the first of these encoders of the space that has a modality; None: they leave it to the space."""
@@ -318,13 +336,3 @@ class Subject:
             raise InputError(f"{found.encoder} cannot embed {len(found.skips)} texts: {found.skips[0].reason}")
         row_of = {item.id: row for row, item in enumerate(found.items)}
         return found.raw[[row_of[items[text].id] for text in texts]], found.encoder
-
-
-def _imported(space: ConnectedSpace, entry: SpaceEncoder, modality: Modality) -> str:
-    """Return what is wrong where an encoder of a space is none that runs here, and who else could be asked."""
-    others = [each.name for each in space.encoders.values() if modality in each.modalities and each.name != entry.name]
-    cure = f"--encoder {others[0]}, or a row of a memory, MEMORY#ID" if others else "a row of a memory, MEMORY#ID"
-    return (
-        f"{entry.name} embeds {modality} in this space but is not an encoder that runs here "
-        f"(its vectors were imported); ask with {cure}"
-    )
