@@ -114,6 +114,16 @@ def test_weights_that_say_nothing_are_refused(weights, message):
         mixed().mix({"enc-a": x, "enc-b": y}, modality=TEXT, weights=weights)
 
 
+@pytest.mark.parametrize("scale", [1e308, 1e-300])
+def test_of_weights_only_their_proportion_counts(scale):
+    x, y = drawn()
+    one, same = (
+        mixed().mix({"enc-a": x, "enc-b": y}, modality=TEXT, weights={"enc-a": each, "enc-b": each / 2})
+        for each in (1, scale)
+    )
+    assert np.allclose(one, same, atol=1e-6)
+
+
 def test_what_cannot_be_mixed_is_named():
     x, y = drawn()
     with pytest.raises(InputError, match="rows by encoder: enc-a 5, enc-b 4"):

@@ -243,7 +243,9 @@ class ConnectedSpace:
         """Return for each encoder the (N, 1) weights of its rows."""
         own = {way.encoder: way.weight for way in self.ways if modality in way.modalities}
         count = len(next(iter(raw.values())))
-        shares = {name: np.full((count, 1), given.get(name, own[name]), np.float32) for name in raw}
+        weights = {name: given.get(name, own[name]) for name in raw}
+        largest = max(weights.values()) or 1.0  # shares of it, for float32 holds no number however large or small
+        shares = {name: np.full((count, 1), weight / largest, np.float32) for name, weight in weights.items()}
         router = self.routers.get(modality)
         if router is not None and not given and set(router.reads) == set(raw):
             with torch.inference_mode():
