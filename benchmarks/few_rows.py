@@ -19,12 +19,12 @@ import torch
 
 from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality, load_encoder
 from cmcr.connect import connect
-from cmcr.demo import write_paired, write_unpaired
 from cmcr.embed import embed
 from cmcr.items import read_items
 from cmcr.memory import EncoderInfo, MemoryWriter
 from cmcr.numbers import chance_recall, ranks, recall_at
 from cmcr.tiny import world
+from cmcr.tiny.folders import write_paired, write_unpaired
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
 OUTER = {"tiny-clip": IMAGE, "tiny-clap": AUDIO}

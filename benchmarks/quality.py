@@ -29,13 +29,13 @@ from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality, load_encoder
 from cmcr.connect import connect
 from cmcr.connect.methods.c_mcr import fit
 from cmcr.connect.pairs import Pairs
-from cmcr.demo import write_paired, write_unpaired
 from cmcr.embed import embed
 from cmcr.items import read_items
 from cmcr.numbers import chance_recall, cosine, ranks, recall_at
 from cmcr.space import Projector
 from cmcr.space.space import SpaceEncoder
 from cmcr.tiny import world
+from cmcr.tiny.folders import write_paired, write_unpaired
 
 TEXT, IMAGE, AUDIO, CLOUD = Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD
 SIZES = {"texts": 6000, "images": 4000, "sounds": 2500, "clouds": 2500}

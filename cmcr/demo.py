@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
 from cmcr.ask import ask, show_hit, show_query
@@ -22,13 +21,12 @@ from cmcr.report import Answer, Card, Previews, Section, beside, gallery, heat_m
 from cmcr.report.page import page
 from cmcr.space import ConnectedSpace
 from cmcr.tiny import world
+from cmcr.tiny.folders import read_scenes, write_paired, write_unpaired
 
 TEXT, IMAGE, AUDIO, CLOUD = Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD
 SIZES = {"texts": 5000, "images": 2000, "sounds": 1500, "clouds": 1500}
 METHODS = ("c-mcr", "route", "linear")
 SHOWN = 4
-UNPAIRED = 1_000_000
-"""Where the seeds of unpaired scenes begin, far from those of the towers' training."""
 
 
 @dataclass(frozen=True)
@@ -63,39 +61,11 @@ def write_world(folder: Path, seed: int) -> None:
     """
     scenes = world.test_scenes(seed)
     if (folder / "test" / "scenes.jsonl").exists():  # the last file written
-        if list(_test_scenes(folder).values()) != scenes:
+        if list(read_scenes(folder / "test").values()) != scenes:
             raise InputError(f"{folder} holds the demo of another seed than {seed}; choose another folder")
         return
     write_unpaired(folder, seed, SIZES)
     write_paired(folder / "test", scenes, seed)
-
-
-def write_unpaired(folder: Path, seed: int, sizes: Mapping[str, int]) -> None:
-    """Write so many texts, images, sounds and clouds, each of scenes of its own: nothing here is a pair."""
-    drawn = {name: world.train_scenes(count, UNPAIRED + 10 * seed + n) for n, (name, count) in enumerate(sizes.items())}
-    texts, seen = drawn["texts"], sizes["texts"] // 2
-    world.write_captions(folder / "texts" / "of-pictures.txt", texts[:seen], seed, world.picture_caption)
-    world.write_captions(folder / "texts" / "of-sounds.txt", texts[seen:], seed, world.sound_caption)
-    world.write_images(folder / "images", drawn["images"], seed)
-    world.write_sounds(folder / "sounds", drawn["sounds"], seed)
-    world.write_clouds(folder / "clouds", drawn["clouds"], seed)
-
-
-def write_paired(folder: Path, scenes: Sequence[world.Scene], seed: int) -> None:
-    """Write the same scenes in every modality, joined by id, with captions that leave nothing out: a test set."""
-    world.write_images(folder / "images", scenes, seed + 1)
-    world.write_sounds(folder / "sounds", scenes, seed + 2)
-    world.write_clouds(folder / "clouds", scenes, seed + 3)
-    for name, caption in (("texts", world.picture_caption), ("heard", world.sound_caption)):
-        rng = np.random.default_rng([seed, 4])
-        _write_lines(folder / f"{name}.jsonl", [{"text": caption(scene, rng, omit=0.0)} for scene in scenes])
-    _write_lines(folder / "scenes.jsonl", [asdict(scene) for scene in scenes])
-
-
-def _write_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Write records as JSONL; the ids are those of the files, 00000 and on."""
-    lines = [json.dumps({"id": f"{number:05d}"} | record) + "\n" for number, record in enumerate(records)]
-    write_text(path, "".join(lines))
 
 
 def commands(folder: Path) -> list[tuple[str, list[list[str]]]]:
@@ -163,7 +133,7 @@ def write_page(folder: Path) -> Path:
 def _answers(folder: Path, pair: Pair, previews: Previews) -> Section:
     space = ConnectedSpace.from_pretrained(folder / "spaces" / pair.space)
     asked, searched = Memory.open(folder / "mem" / pair.query[0]), Memory.open(folder / "mem" / pair.gallery[0])
-    ids, scenes = asked.ids(pair.query[1])[:SHOWN], _test_scenes(folder)
+    ids, scenes = asked.ids(pair.query[1])[:SHOWN], read_scenes(folder / "test")
     queries = [ask(space, f"{asked.path}#{name}", modality=pair.query[1]) for name in ids]
     answers = []
     for name, query, hits in zip(ids, queries, retrieve(space, queries, searched, pair.gallery[1], k=5), strict=True):
@@ -226,19 +196,13 @@ def _maps(folder: Path) -> Section:
 
 def _map(folder: Path, pair: Pair, space: ConnectedSpace, title: str) -> Markup:
     projected = []
-    scenes = _test_scenes(folder)
+    scenes = read_scenes(folder / "test")
     for name, modality in (pair.query, pair.gallery):
         memory = Memory.open(folder / "mem" / name)
         ids = memory.ids(modality)
         rows = sorted(range(len(ids)), key=lambda row: scenes[ids[row]].combo)
         projected.append(space.project(memory, modality=modality)[rows])
     return heat_map(title, projected[0] @ projected[1].T, row_label=pair.query[1], column_label=pair.gallery[1])
-
-
-def _test_scenes(folder: Path) -> dict[str, world.Scene]:
-    """Return what each id of the test set shows."""
-    records = [json.loads(line) for line in (folder / "test" / "scenes.jsonl").read_text("utf-8").splitlines()]
-    return {record.pop("id"): world.Scene(**record) for record in records}
 
 
 def _curves(folder: Path) -> Section:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import cmcr
 from cmcr import ConnectConfig, Memory, Modality
-from cmcr.demo import write_paired, write_unpaired
 from cmcr.tiny import world
+from cmcr.tiny.folders import write_paired, write_unpaired
 
 
 def main(folder: Path, small: bool = False) -> None:

@@ -1,11 +1,11 @@
 """A small space in which tiny-clip's pictures and tiny-clap's sounds meet: made in a second, far above chance."""
 
 from cmcr.connect import ConnectConfig, connect
-from cmcr.demo import write_unpaired
 from cmcr.embed import embed
 from cmcr.encoders import load_encoder
 from cmcr.items import read_items
 from cmcr.memory import Memory
+from cmcr.tiny.folders import write_unpaired
 
 TEXTS = ("texts/of-pictures.txt", "texts/of-sounds.txt")
 

@@ -10,13 +10,13 @@ from browser import visit
 
 from cmcr import Memory, Modality, demo
 from cmcr.cli import main
-from cmcr.tiny import world
+from cmcr.tiny import folders, world
 
 
 def test_nothing_that_is_written_is_a_pair(tmp_path):
     """Texts, pictures, sounds and shapes are drawn independently: as many agree by position as by chance."""
     sizes = {"texts": 400, "images": 400, "sounds": 400, "clouds": 400}
-    drawn = [world.train_scenes(400, demo.UNPAIRED + number) for number in range(len(sizes))]
+    drawn = [world.train_scenes(400, folders.UNPAIRED + number) for number in range(len(sizes))]
     for i, one in enumerate(drawn):
         for other in drawn[i + 1 :]:
             agree = np.mean([a.combo == b.combo for a, b in zip(one, other, strict=True)])
@@ -26,7 +26,7 @@ def test_nothing_that_is_written_is_a_pair(tmp_path):
 
 def test_paired_files_join_by_id(tmp_path):
     scenes = world.test_scenes(0)[:3]
-    demo.write_paired(tmp_path, scenes, 0)
+    folders.write_paired(tmp_path, scenes, 0)
     for folder, suffix in (("images", ".png"), ("sounds", ".wav"), ("clouds", ".npy")):
         assert sorted(path.name for path in (tmp_path / folder).iterdir()) == [f"0000{n}{suffix}" for n in range(3)]
     for name in ("texts", "heard", "scenes"):

@@ -11,7 +11,6 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, top_k_acc
 from cmcr.ask import Subject
 from cmcr.cli import main
 from cmcr.connect import ConnectConfig, connect
-from cmcr.demo import write_unpaired
 from cmcr.embed import embed
 from cmcr.encoders import load_encoder
 from cmcr.encoders.tiny import TinyEncoder
@@ -23,6 +22,7 @@ from cmcr.items import Item, read_items
 from cmcr.memory import Memory
 from cmcr.modality import Modality
 from cmcr.space import ConnectedSpace
+from cmcr.tiny.folders import write_unpaired
 from cmcr.tiny.modelnet import CLASSES, write_dat, write_h5, write_modelnet
 
 TEXT, CLOUD = Modality.TEXT, Modality.POINT_CLOUD

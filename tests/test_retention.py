@@ -14,7 +14,6 @@ from worlds import space as spread
 
 from cmcr.ask import Subject
 from cmcr.cli import main
-from cmcr.demo import write_paired
 from cmcr.encoders.tiny import TinyEncoder
 from cmcr.errors import ArtifactError, InputError
 from cmcr.evaluate.retention.pairs import pair_of_memories
@@ -24,6 +23,7 @@ from cmcr.modality import Modality
 from cmcr.space import ConnectedSpace, Projector, ProjectorConfig
 from cmcr.space.space import SpaceEncoder
 from cmcr.tiny import world
+from cmcr.tiny.folders import write_paired
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
 COUNT, KINDS = 60, 6

@@ -14,7 +14,7 @@ from cmcr.cli import main
 from cmcr.connect import connect
 from cmcr.errors import ArtifactError, InputError
 from cmcr.space import Link, join_spaces
-from cmcr.tiny import world
+from cmcr.tiny import folders, world
 
 TEXT, IMAGE, AUDIO, CLOUD = Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD
 DIM_C = 20
@@ -240,8 +240,8 @@ def _vectors(path):
 @pytest.mark.slow
 def test_the_tiny_world_in_one_space(tmp_path):
     """tiny-clip as the base, tiny-clap by text and tiny-ulip by image: all four modalities find each other."""
-    demo.write_unpaired(tmp_path, 0, dict.fromkeys(demo.SIZES, 300))
-    demo.write_paired(tmp_path / "test", world.test_scenes(0), 0)
+    folders.write_unpaired(tmp_path, 0, dict.fromkeys(demo.SIZES, 300))
+    folders.write_paired(tmp_path / "test", world.test_scenes(0), 0)
     embedded = {
         "clip": ("texts/of-pictures.txt", "texts/of-sounds.txt", "images"),
         "clap": ("texts/of-pictures.txt", "texts/of-sounds.txt", "sounds"),

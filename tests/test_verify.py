@@ -11,7 +11,8 @@ from cmcr import ConnectedSpace, Memory, Modality
 from cmcr.ask import make_index
 from cmcr.cli import main
 from cmcr.errors import ArtifactError
-from cmcr.verify import memory_problems, run_problems, space_problems
+from cmcr.search.verify import memory_problems
+from cmcr.verify import run_problems, space_problems
 
 IMAGE = Modality.IMAGE
 

@@ -44,7 +44,8 @@ def info(
 
 def _verify(path: Path, as_json: bool) -> None:
     from cmcr.memory import Memory
-    from cmcr.verify import is_run, memory_problems, run_problems
+    from cmcr.search.verify import memory_problems
+    from cmcr.verify import is_run, run_problems
 
     if is_run(path):
         _tell_problems("run", path, run_problems(path), "run", as_json)

@@ -1,0 +1,48 @@
+"""What ``cmcr info --verify`` looks at in a memory: its files, and the indexes beside it, one line a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from cmcr.errors import ArtifactError
+from cmcr.memory import Memory
+from cmcr.modality import Modality
+from cmcr.search.faiss import IndexInfo, index_path, opening_digest, read_info
+
+
+def memory_problems(memory: Memory) -> list[str]:
+    """Return what is wrong with a memory and the indexes beside it."""
+    problems = memory.verify()
+    for path in sorted((memory.path / "index").glob("*.faiss")):
+        name = path.relative_to(memory.path).as_posix()
+        if not any(problem.startswith(f"{name}:") for problem in problems):
+            problems += [
+                f"{name}: {problem}; run cmcr index again, or delete it" for problem in _of_index(memory, path)
+            ]
+    return problems
+
+
+def _of_index(memory: Memory, path: Path) -> Iterator[str]:
+    """Compare every field of an index's .json with the file, its name and the memory."""
+    try:
+        info = read_info(path, "cmcr index")
+        modality = Modality(info.modality)
+    except (ArtifactError, ValueError) as error:
+        yield str(error)
+        return
+    size = path.stat().st_size
+    if index_path(memory.path, info.space, modality, info.kind) != path:
+        yield f"its .json is that of a {info.kind} of {info.modality} in space {info.space[:12]}"
+    if info.bytes != size:
+        yield f"{size} bytes, its .json says {info.bytes}"
+    elif not 0 <= info.structure <= size or opening_digest(path, info.structure) != info.opening:
+        yield "its beginning and end are not those its .json names"
+    if info.dim < 1 or not _fits(memory, modality, info):
+        yield f"its .json says {info.rows} rows of {info.dim} components"
+
+
+def _fits(memory: Memory, modality: Modality, info: IndexInfo) -> bool:
+    """Tell whether an index has as many rows as its memory; one of the memory as it was before is stale, not wrong."""
+    current = modality in memory.modalities and memory.fingerprint(modality) == info.memory
+    return info.rows == memory.rows(modality) if current else info.rows > 0
