@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from cmcr.lazy import lazily
 
 if TYPE_CHECKING:
+    from cmcr.ask.debias import Debias
     from cmcr.ask.export import export_projectors, export_vectors
     from cmcr.ask.gallery import Gallery
     from cmcr.ask.page import retrieval_page, show_hit, show_query
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHECKED_BYTES",
+    "Debias",
     "Embedded",
     "Gallery",
     "Hit",
@@ -36,6 +38,7 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
+        "debias": ("Debias",),
         "export": ("export_projectors", "export_vectors"),
         "gallery": ("Gallery",),
         "page": ("retrieval_page", "show_hit", "show_query"),

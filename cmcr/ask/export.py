@@ -3,26 +3,54 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from cmcr.ask.debias import Debias
 from cmcr.errors import ArtifactError, InputError, MissingExtraError
-from cmcr.files import atomic, write_atomic
+from cmcr.files import atomic, write_atomic, write_json
 from cmcr.memory import Memory
 from cmcr.modality import Modality
-from cmcr.search import build_index
+from cmcr.search import Bias, Blocks, build_index
 from cmcr.space import ConnectedSpace
 
+APPEND = (
+    "append a 1 to a query's vector and compare by inner product, not by cosine: the last component is a row's bias"
+)
+"""How debiased vectors are asked."""
 
-def export_vectors(space: ConnectedSpace, memory: Memory, modality: Modality, folder: Path, kind: str) -> list[Path]:
+
+@dataclass(frozen=True)
+class _Vectors:
+    """What is written: the rows of a memory as they lie in the space, perhaps with their biases."""
+
+    space: ConnectedSpace
+    memory: Memory
+    modality: Modality
+    blocks: Blocks
+    bias: Bias | None = None
+
+    @property
+    def dim(self) -> int:
+        return self.space.dim + (self.bias is not None)
+
+
+def export_vectors(
+    space: ConnectedSpace, memory: Memory, modality: Modality, folder: Path, kind: str, debias: Debias | None = None
+) -> list[Path]:
     """Write a memory's modality as it lies in the space, a block of rows at a time.
+
+    Debiased vectors have one more component, the bias of the row, negative: a query gets a 1 appended, and the inner
+    product is its cosine less the bias. Their files are called ``MODALITY-debiased``; a .json beside them says so.
 
     Args:
         space: The space.
@@ -31,6 +59,7 @@ def export_vectors(space: ConnectedSpace, memory: Memory, modality: Modality, fo
         folder: Where to; made when missing.
         kind: ``npy`` (float32 and, beside it, the ids one a line), ``parquet`` (id, vector, source, text) or ``faiss``
             (an exact index and the ids).
+        debias: Against which rows; None: the vectors as they are.
 
     Returns:
         The files written.
@@ -42,13 +71,25 @@ def export_vectors(space: ConnectedSpace, memory: Memory, modality: Modality, fo
     """
     if kind not in VECTOR_KINDS:
         raise InputError(f"export of vectors as {kind!r}: expected one of {', '.join(VECTOR_KINDS)}")
-    path = folder / f"{modality.value}.{kind}"
-    VECTOR_KINDS[kind](space, memory, modality, path)
-    return [path] if kind == "parquet" else [path, _write_ids(memory, modality, folder)]
+    vectors = _vectors(space, memory, modality, debias)
+    path = folder / f"{modality.value}{'-debiased' if vectors.bias else ''}.{kind}"
+    VECTOR_KINDS[kind](vectors, path)
+    written = [path] if kind == "parquet" else [path, _write_ids(memory, modality, path)]
+    if vectors.bias:
+        write_json(path.with_suffix(".json"), asdict(vectors.bias) | {"query": APPEND})
+        written.append(path.with_suffix(".json"))
+    return written
 
 
-def _write_ids(memory: Memory, modality: Modality, folder: Path) -> Path:
-    ids, path = memory.ids(modality), folder / f"{modality.value}_ids.txt"
+def _vectors(space: ConnectedSpace, memory: Memory, modality: Modality, debias: Debias | None) -> _Vectors:
+    def blocks() -> Iterator[np.ndarray]:
+        return space.project_blocks(memory, modality=modality)
+
+    return _Vectors(space, memory, modality, *((blocks,) if debias is None else debias.extend(space, blocks)))
+
+
+def _write_ids(memory: Memory, modality: Modality, beside: Path) -> Path:
+    ids, path = memory.ids(modality), beside.with_name(f"{beside.stem}_ids.txt")
     broken = next((name for name in ids if "\n" in name or "\r" in name), None)
     if broken is not None:
         raise ArtifactError(f"id {broken!r} holds a line break, so ids cannot stand one a line; export as parquet")
@@ -56,15 +97,16 @@ def _write_ids(memory: Memory, modality: Modality, folder: Path) -> Path:
     return path
 
 
-def _npy(space: ConnectedSpace, memory: Memory, modality: Modality, path: Path) -> None:
-    header = {"descr": "<f4", "fortran_order": False, "shape": (memory.rows(modality), space.dim)}
+def _npy(vectors: _Vectors, path: Path) -> None:
+    shape = vectors.memory.rows(vectors.modality), vectors.dim
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     with atomic(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for block in space.project_blocks(memory, modality=modality):
+        for block in vectors.blocks():
             file.write(block.astype("<f4").tobytes())
 
 
-def _parquet(space: ConnectedSpace, memory: Memory, modality: Modality, path: Path) -> None:
+def _parquet(vectors: _Vectors, path: Path) -> None:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -72,25 +114,28 @@ def _parquet(space: ConnectedSpace, memory: Memory, modality: Modality, path: Pa
         raise MissingExtraError("pyarrow", "parquet", "export as parquet") from error
     fields = {
         "id": pa.string(),
-        "vector": pa.list_(pa.float32(), space.dim),
+        "vector": pa.list_(pa.float32(), vectors.dim),
         "source": pa.string(),
         "text": pa.string(),
     }
-    schema = pa.schema(list(fields.items()), metadata={"cmcr_space": space.fingerprint})
-    metadata = memory.metadata(modality)
+    about = {"cmcr_space": vectors.space.fingerprint}
+    if vectors.bias:
+        about["cmcr_bias"] = json.dumps(asdict(vectors.bias) | {"query": APPEND})
+    schema = pa.schema(list(fields.items()), metadata=about)
+    metadata = vectors.memory.metadata(vectors.modality)
     with atomic(path) as file, parquet.ParquetWriter(file, schema) as writer:
-        for block in space.project_blocks(memory, modality=modality):
+        for block in vectors.blocks():
             rows = [next(metadata) for _ in range(len(block))]
-            vectors = pa.FixedSizeListArray.from_arrays(pa.array(block.ravel(), pa.float32()), space.dim)
-            texts = ([row.id for row in rows], vectors, [row.source for row in rows], [row.text for row in rows])
+            column = pa.FixedSizeListArray.from_arrays(pa.array(block.ravel(), pa.float32()), vectors.dim)
+            texts = ([row.id for row in rows], column, [row.source for row in rows], [row.text for row in rows])
             writer.write_table(pa.table(list(texts), schema=schema))
 
 
-def _faiss(space: ConnectedSpace, memory: Memory, modality: Modality, path: Path) -> None:
-    build_index("flat", lambda: space.project_blocks(memory, modality=modality)).write(path)
+def _faiss(vectors: _Vectors, path: Path) -> None:
+    build_index("flat", vectors.blocks).write(path)
 
 
-VECTOR_KINDS: dict[str, Callable[[ConnectedSpace, Memory, Modality, Path], None]] = {
+VECTOR_KINDS: dict[str, Callable[[_Vectors, Path], None]] = {
     "npy": _npy,
     "parquet": _parquet,
     "faiss": _faiss,

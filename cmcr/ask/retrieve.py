@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cmcr.ask.debias import Debias
 from cmcr.ask.gallery import Gallery
 from cmcr.ask.row_names import find_row
 from cmcr.ask.subject import Subject
@@ -21,6 +22,7 @@ from cmcr.memory import Memory
 from cmcr.memory.memory import Row
 from cmcr.modality import Modality
 from cmcr.search import Blocks, ExactIndex, Index, IndexInfo, build_index, index_path, load_index, save_index
+from cmcr.search.faiss import FaissIndex
 from cmcr.space import ConnectedSpace
 
 CHECKED_BYTES = 64 << 20
@@ -71,7 +73,7 @@ class Hit:
     Attributes:
         rank: From 1.
         id: The row's id.
-        score: Cosine with the query in the connected space.
+        score: Cosine with the query in the connected space; of a debiased index less the row's bias.
         source: Where the row came from, as the memory tells it.
         text: The text itself, where the row is one or came with one.
         path: The file, as seen from the working directory; None when there is none any more.
@@ -174,21 +176,31 @@ def _gallery(space: ConnectedSpace, memory: Memory, modality: Modality) -> Block
 
 
 def make_index(
-    space: ConnectedSpace, memory: Memory, modality: Modality, kind: str, seed: int = 0
+    space: ConnectedSpace,
+    memory: Memory,
+    modality: Modality,
+    kind: str,
+    seed: int = 0,
+    debias: Debias | None = None,
 ) -> tuple[Path, IndexInfo]:
     """Build an index of a memory's modality, as it lies in the space, and keep it beside the memory.
 
+    There is one of each kind: with ``debias`` it takes the place of the one without, and the other way round.
+
     Raises:
-        ArtifactError: the memory does not belong to the space, another run makes an index of it, or a link is in the
+        ArtifactError: a memory does not belong to the space, another run makes an index of it, or a link is in the
             way.
-        InputError: an unknown kind, or the memory lacks the modality.
+        InputError: an unknown kind, or a memory lacks the modality.
     """
     space.check_memory(memory, modality)
     refuse_linked_folders(memory.path)
     path = index_path(memory.path, space.fingerprint, modality, kind)
     with locked(path.parent):  # a second maker must not come between the file and what stands beside it
         remove_left_behind(path.parent)
-        built = build_index(kind, _gallery(space, memory, modality), seed)
+        gallery, bias = _gallery(space, memory, modality), None
+        if debias is not None:
+            gallery, bias = debias.extend(space, gallery)
+        built = build_index(kind, gallery, seed, bias=bias)
         fingerprints = {"memory": memory.fingerprint(modality), "space": space.fingerprint}
         return path, save_index(built, path, modality=modality, **fingerprints)
 
@@ -254,15 +266,18 @@ def _hit(memory: Memory, rank: int, row: Row, score: float) -> Hit:
     return Hit(rank, row.id, score, row.source, row.text, os.path.relpath(path) if path else None)
 
 
-def facts_of(space: ConnectedSpace, memory: Memory, modality: Modality, index: str) -> dict[str, Any]:
-    """Return what an answer rests on, as JSON-ready values."""
+def facts_of(
+    space: ConnectedSpace, memory: Memory, modality: Modality, index: str, searched: Index | None = None
+) -> dict[str, Any]:
+    """Return what an answer rests on, as JSON-ready values; ``scores`` where they are more than cosines."""
+    bias = searched.bias if isinstance(searched, FaissIndex) else None
     return {
         "method": space.method,
         "memory": str(memory.path),
         "modality": modality.value,
         "gallery": memory.rows(modality),
         "search": index,
-    }
+    } | ({"scores": f"cosine less the row's bias, {bias}"} if bias else {})
 
 
 def as_answers(queries: Sequence[Query], hits: Sequence[Sequence[Hit]], *, many: bool) -> dict[str, Any]:

@@ -11,17 +11,33 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cmcr import console
-from cmcr.cli.modalities import modality_option
+from cmcr.cli.modalities import memory_side, modality_option
 from cmcr.cli.options import EncoderWeight, MediaRoot, previews_in, warn_of_outside
 from cmcr.errors import InputError
 from cmcr.modality import Modality
 
 if TYPE_CHECKING:
-    from cmcr.ask import Hit, Query
+    from cmcr.ask import Debias, Hit, Query
     from cmcr.memory import Memory
     from cmcr.report import Previews
 
 _SPACE = typer.Argument(help="A space folder made by cmcr connect.", show_default=False)
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--debias",
+        metavar="MEMORY:MODALITY",
+        help="Take from each row what it owes to lying near everything: rows like the queries, of the space.",
+        show_default=False,
+    ),
+]
+DebiasK = Annotated[
+    int | None, typer.Option(help="Reference rows that count for a row. (default: 128)", show_default=False)
+]
+DebiasAlpha = Annotated[
+    float | None,
+    typer.Option(help="How much of their mean cosine a row's score loses. (default: 0.75)", show_default=False),
+]
 
 
 def retrieve(
@@ -98,9 +114,8 @@ def retrieve(
         if each.note:
             console.warn(f"{each.name}: {each.note}")
     hits = find(opened, asked, memory, wanted, k, searched)
-    if memory.rows(wanted) < k:
-        console.say(f"the gallery holds {memory.rows(wanted)} rows, fewer than -k {k}: all of them are shown")
-    facts = {"space": str(space)} | facts_of(opened, memory, wanted, index) | subject.told_shares()
+    facts = {"space": str(space)} | facts_of(opened, memory, wanted, index, searched) | subject.told_shares()
+    _tell(facts, k)
     if html:
         previews = previews_in(media_root or ())
         _write_page(html, retrieval_page(asked, hits, memory, wanted, facts, previews), previews)
@@ -110,6 +125,13 @@ def retrieve(
         again = [query] if query is not None else ["--queries", str(queries)]
         again += [text for flag, values in given.items() for each in values or () for text in (flag, str(each))]
         console.say("next: " + shlex.join(["cmcr", "retrieve", str(space), *again, "--html", "hits.html"]))
+
+
+def _tell(facts: dict[str, Any], k: int) -> None:
+    if facts["gallery"] < k:
+        console.say(f"the gallery holds {facts['gallery']} rows, fewer than -k {k}: all of them are shown")
+    if "scores" in facts:
+        console.say(f"scores are debiased: {facts['scores']}")
 
 
 def _modality(memory: Memory, modality: Modality | None) -> Modality:
@@ -157,6 +179,9 @@ def index(
         typer.Option(help="flat is exact; hnsw is fast and large; ivf is smaller and maps into memory."),
     ] = "hnsw",
     seed: Annotated[int, typer.Option(min=0, help="Of the clustering of ivf.")] = 0,
+    debias: Against = None,
+    debias_k: DebiasK = None,
+    debias_alpha: DebiasAlpha = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Build a FAISS index of a memory as it lies in a space, kept beside the memory."""
@@ -166,13 +191,29 @@ def index(
 
     opened = Memory.open(memory)
     wanted = _modality(opened, modality)
-    path, info = make_index(ConnectedSpace.from_pretrained(space), opened, wanted, kind, seed)
+    against = _debias(debias, debias_k, debias_alpha)
+    path, info = make_index(ConnectedSpace.from_pretrained(space), opened, wanted, kind, seed, against)
     if as_json:
         console.show_json({"index": str(path)} | asdict(info))
     else:
         settings = ", ".join(f"{name} {value}" for name, value in info.parameters.items())
         console.show_table(("index", "kind", "rows", "dim", "settings"), [(path, kind, info.rows, info.dim, settings)])
+    if info.bias:
+        console.say(f"debiased: a score is the cosine less the row's bias, {info.bias}")
     console.say(f"next: cmcr retrieve {space} QUERY --in {memory} --modality {wanted} --index {kind}")
+
+
+def _debias(against: str | None, k: int | None, alpha: float | None) -> Debias | None:
+    given: dict[str, Any] = {name: value for name, value in (("k", k), ("alpha", alpha)) if value is not None}
+    if against is None:
+        if given:
+            raise typer.BadParameter("is a setting of --debias MEMORY:MODALITY", param_hint=f"--debias-{min(given)}")
+        return None
+    path, modality = memory_side(against, "--debias")
+    from cmcr.ask import Debias
+    from cmcr.memory import Memory
+
+    return Debias(Memory.open(path), modality, **given)
 
 
 def export(
@@ -190,6 +231,9 @@ def export(
     modality: Annotated[
         Modality | None, modality_option(help="Only this modality of the memory. (default: all)")
     ] = None,
+    debias: Against = None,
+    debias_k: DebiasK = None,
+    debias_alpha: DebiasAlpha = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Write projected vectors, or the projectors themselves, for other tools."""
@@ -200,11 +244,14 @@ def export(
             + ("a memory's vectors: name the memory" if of_vectors else "projectors: name no memory"),
             param_hint="MEMORY",
         )
+    if debias is not None and not of_vectors:
+        raise typer.BadParameter(f"is of vectors, and --format {kind} writes projectors", param_hint="--debias")
     from cmcr.ask import export_projectors, export_vectors
+    from cmcr.ask.export import APPEND
     from cmcr.memory import Memory
     from cmcr.space import ConnectedSpace
 
-    opened = ConnectedSpace.from_pretrained(space)
+    opened, against = ConnectedSpace.from_pretrained(space), _debias(debias, debias_k, debias_alpha)
     if memory is None:
         written = export_projectors(opened, out, kind)
     else:
@@ -212,12 +259,14 @@ def export(
         entry = opened.encoders.get(source.encoder.name)
         held = [each for each in source.modalities if entry is None or each in entry.modalities]
         chosen = [modality] if modality else held
-        written = [path for each in chosen for path in export_vectors(opened, source, each, out, kind)]
+        written = [path for each in chosen for path in export_vectors(opened, source, each, out, kind, against)]
     sizes = [(str(path), path.stat().st_size) for path in written]
     if as_json:
         console.show_json({"format": kind, "files": [{"path": path, "bytes": size} for path, size in sizes]})
     else:
         console.show_table(("file", "bytes"), sizes)
+    if against is not None:
+        console.say(f"debiased: {APPEND}")
     console.say(f"next: {_HINTS[kind].format(path=written[0])}")
 
 

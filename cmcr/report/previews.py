@@ -70,7 +70,7 @@ class Card:
         title: Its id.
         media: What is shown of it.
         rank: From 1; None for a query.
-        score: Cosine in the connected space; None for a query.
+        score: Cosine in the connected space, perhaps less the row's bias; None for a query.
         mark: ``right``, ``wrong``, or empty when it is not known.
     """
 

@@ -7,6 +7,7 @@ search must work where the two do not get along.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from cmcr.modality import Modality
 from cmcr.numbers import Array
 from cmcr.reading import read_json, reading
 from cmcr.schema import checked
+from cmcr.search.debias import Bias, with_ones
 from cmcr.search.exact import Blocks, Hits, _checked, _same_dim
 
 KINDS = ("flat", "hnsw", "ivf")
@@ -47,12 +49,13 @@ class IndexInfo:
         space: Fingerprint of the space.
         modality: The modality indexed.
         rows: Vectors in the index.
-        dim: Components of a vector.
+        dim: Components of a stored vector: one more than the space has where ``bias`` is.
         parameters: How it was built and is searched.
         bytes: The size of the index file.
         structure: How many bytes from its start hold the structure: all but the vectors, and their ids in ``ivf``.
         opening: sha256 of the structure and of the last 64 kB: what is checked at every opening.
         sha256: Of the whole index file: what ``cmcr info --verify`` checks.
+        bias: What the last component of its vectors was made of; None: they have no bias.
     """
 
     kind: str
@@ -67,15 +70,22 @@ class IndexInfo:
     opening: str
     sha256: str
     format: int = FORMAT
+    bias: Bias | None = None
 
 
 class FaissIndex:
-    """A FAISS index over unit vectors by inner product, which is their cosine."""
+    """A FAISS index over unit vectors by inner product, which is their cosine; less the row's bias where it has one."""
 
     def __init__(
-        self, kind: str, index: Any, parameters: dict[str, int], damaged: str = "the index is damaged"
+        self,
+        kind: str,
+        index: Any,
+        parameters: dict[str, int],
+        damaged: str = "the index is damaged",
+        bias: Bias | None = None,
     ) -> None:
-        self.kind, self.parameters, self._index, self._damaged = kind, parameters, index, damaged
+        self.kind, self.parameters, self.bias = kind, parameters, bias
+        self._index, self._damaged = index, damaged
 
     @property
     def rows(self) -> int:
@@ -84,7 +94,7 @@ class FaissIndex:
 
     @property
     def dim(self) -> int:
-        """Components of a vector."""
+        """Components of a stored vector: those of a query, and the bias where it has one."""
         return int(self._index.d)
 
     def search(self, queries: Array, k: int) -> Hits:
@@ -92,12 +102,15 @@ class FaissIndex:
 
         Raises:
             InputError: ``k`` is below 1, a query is not finite, or dimensions differ.
-            ArtifactError: what it finds cannot be: a row there is not, or a score that is no cosine.
+            ArtifactError: what it finds cannot be: a row there is not, or a score that no row can have.
         """
         asked = np.ascontiguousarray(_checked(queries, k), np.float32)
-        _same_dim(asked.shape[1], self.dim)
+        _same_dim(asked.shape[1], self.dim - (self.bias is not None))
+        longest = 1.0
+        if self.bias is not None:  # a bias is at most alpha, as a mean of cosines is at most 1
+            asked, longest = with_ones(asked), math.hypot(1.0, self.bias.alpha)
         scores, rows = self._index.search(asked, min(k, self.rows))
-        most = 1.01 * np.linalg.norm(asked, axis=1, keepdims=True)
+        most = 1.01 * longest * np.linalg.norm(asked, axis=1, keepdims=True)
         least = 0 if self.kind == "flat" else -1
         if not ((rows >= least) & (rows < self.rows) & ((np.abs(scores) <= most) | (rows < 0))).all():
             raise ArtifactError(self._damaged)
@@ -114,7 +127,7 @@ class FaissIndex:
             faiss.write_index(self._index, writer)
 
 
-def build_index(kind: str, blocks: Blocks, seed: int = 0, breadth: int = 128) -> FaissIndex:
+def build_index(kind: str, blocks: Blocks, seed: int = 0, breadth: int = 128, bias: Bias | None = None) -> FaissIndex:
     """Build an index of a gallery; the same blocks and seed give the same bytes on any number of threads.
 
     ``hnsw`` is built by one thread, for a graph depends on who comes first. It and ``ivf`` keep vectors as float16:
@@ -125,6 +138,7 @@ def build_index(kind: str, blocks: Blocks, seed: int = 0, breadth: int = 128) ->
         blocks: Iterated twice for ``ivf``, which first learns its clusters from a sample spread over the rows.
         seed: Of the clustering.
         breadth: Candidates that a search of ``hnsw`` keeps: more find more and take longer.
+        bias: What the last component of the rows was made of, where it is their bias (``with_biases``).
 
     Raises:
         InputError: unknown kind, or the gallery is empty.
@@ -135,7 +149,7 @@ def build_index(kind: str, blocks: Blocks, seed: int = 0, breadth: int = 128) ->
         index, parameters = _empty(kind, blocks, seed, breadth)
         for block in blocks():
             index.add(np.ascontiguousarray(block, np.float32))
-    return FaissIndex(kind, index, parameters)
+    return FaissIndex(kind, index, parameters, bias=bias)
 
 
 def _empty(kind: str, blocks: Blocks, seed: int, breadth: int) -> tuple[Any, dict[str, int]]:
@@ -194,7 +208,8 @@ def save_index(index: FaissIndex, path: Path, *, memory: str, space: str, modali
     """Write the index and, beside it, what it was made of (the two fingerprints); each is whole or absent."""
     index.write(path)
     info = _described(index, path, memory, space, modality)
-    write_json(path.with_suffix(".json"), asdict(info))
+    # What an index without biases says stays what readers of before know.
+    write_json(path.with_suffix(".json"), {name: value for name, value in asdict(info).items() if value is not None})
     return info
 
 
@@ -213,6 +228,7 @@ def _described(index: FaissIndex, path: Path, memory: str, space: str, modality:
         structure=structure,
         opening=opening_digest(path, structure),
         sha256=sha256_file(path),
+        bias=index.bias,
     )
 
 
@@ -244,6 +260,7 @@ def load_index(path: Path, *, memory: str, space: str, cure: str = "cmcr index")
     import faiss
 
     info = read_info(path, cure)
+    cure += f" {info.bias.flags}" if info.bias else ""
     for what, had, now in (("memory", info.memory, memory), ("space", info.space, space)):
         if had != now:
             was = f"made of {what} {had[:12]}, which is now {now[:12]}"
@@ -260,7 +277,7 @@ def load_index(path: Path, *, memory: str, space: str, cure: str = "cmcr index")
     if (loaded.ntotal, loaded.d) != (info.rows, info.dim):
         raise ArtifactError(f"{path} has {loaded.ntotal} rows, its .json says {info.rows}; make it anew: {cure}")
     damaged = f"{path} is damaged: it finds what cannot be; make it anew: {cure}"
-    return FaissIndex(info.kind, loaded, info.parameters, damaged)
+    return FaissIndex(info.kind, loaded, info.parameters, damaged, info.bias)
 
 
 def read_info(path: Path, cure: str) -> IndexInfo:

@@ -38,6 +38,8 @@ def _of_index(memory: Memory, path: Path) -> Iterator[str]:
         yield f"{size} bytes, its .json says {info.bytes}"
     elif not 0 <= info.structure <= size or opening_digest(path, info.structure) != info.opening:
         yield "its beginning and end are not those its .json names"
+    if info.bias and not (info.bias.rows > 0 and info.bias.k > 0 and info.bias.alpha > 0):
+        yield f"its .json says biases of {info.bias}"
     if info.dim < 1 or not _fits(memory, modality, info):
         yield f"its .json says {info.rows} rows of {info.dim} components"
 
