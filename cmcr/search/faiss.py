@@ -146,13 +146,13 @@ def build_index(kind: str, blocks: Blocks, seed: int = 0, breadth: int = 128, bi
     if kind not in KINDS:
         raise InputError(f"index kind {kind!r}: expected one of {', '.join(KINDS)}")
     with _one_thread() if kind == "hnsw" else nullcontext():
-        index, parameters = _empty(kind, blocks, seed, breadth)
+        index, parameters = _empty(kind, blocks, seed, breadth, bias is not None)
         for block in blocks():
             index.add(np.ascontiguousarray(block, np.float32))
     return FaissIndex(kind, index, parameters, bias=bias)
 
 
-def _empty(kind: str, blocks: Blocks, seed: int, breadth: int) -> tuple[Any, dict[str, int]]:
+def _empty(kind: str, blocks: Blocks, seed: int, breadth: int, biased: bool) -> tuple[Any, dict[str, int]]:
     import faiss
 
     shapes = [block.shape for block in blocks()]
@@ -174,7 +174,8 @@ def _empty(kind: str, blocks: Blocks, seed: int, breadth: int) -> tuple[Any, dic
     )
     lists.cp.seed, lists.cp.spherical, lists.cp.niter, lists.cp.max_points_per_centroid = seed + 1, True, 6, 40
     lists.cp.min_points_per_centroid = 1  # or faiss talks on stderr about galleries that are small
-    lists.nprobe = min(clusters, max(16, clusters // 12))
+    # What a bias lifts lies further away than what is nearest: twice the lists are looked into.
+    lists.nprobe = min(clusters, max(16, clusters // 12) * (1 + biased))
     step = max(1, rows // (40 * clusters))
     lists.train(np.concatenate(list(_every(blocks(), step))))
     return lists, {"clusters": clusters, "probes": lists.nprobe, "seed": seed}
