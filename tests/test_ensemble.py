@@ -105,7 +105,7 @@ def test_each_view_and_each_setting_acts(mem, tmp_path, monkeypatch):
         assert moved.shape != seen.shape or not np.allclose(moved, seen)
     assert other.projectors["enc-a"].config.parts[0].anchors == 50
     for number in range(4):
-        for kind in ("FAR", "ALIKE"):
+        for kind in ("FAR", "ALIKE", "TRUSTED"):
             monkeypatch.setattr(views, kind, tuple(0.0 if number == n else 1.0 for n in range(4)))
         weights = made(f"without {number}").projectors["enc-a"].config.weights
         assert weights[number] < 0.05 < max(weights)
@@ -114,11 +114,22 @@ def test_each_view_and_each_setting_acts(mem, tmp_path, monkeypatch):
 def test_of_memories_like_the_overlap_the_student_has_no_share(mem, tmp_path, monkeypatch):
     a, b, _ = mem
     weights = []
+    monkeypatch.setattr("cmcr.connect.nearness.NEGLIGIBLE", 1.1)  # no pair is trusted
     for name, alike in (("far", 0.3), ("alike", 1.0)):
         monkeypatch.setattr(views, "likeness", lambda rows, overlap, alike=alike: alike)
         space = connect(a, b, tmp_path / name, ConnectConfig(method="ensemble", epochs=1, min_steps=1)).space
         weights.append(space.projectors["enc-a"].config.weights)
     assert weights[1][3] < 0.01 < weights[0][3] and weights[1][0] > 2 * weights[0][0]
+
+
+def test_a_student_of_trusted_pairs_outweighs_the_other_views(mem, tmp_path, monkeypatch):
+    a, b, _ = mem
+    weights = []
+    for trust in (0.0, 0.9):
+        monkeypatch.setattr("cmcr.connect.methods.teacher.trust", lambda validation, trust=trust: (0.5, trust))
+        config = ConnectConfig(method="ensemble", epochs=1, min_steps=1)
+        weights.append(connect(a, b, tmp_path / f"{trust}", config).space.projectors["enc-a"].config.weights)
+    assert weights[0][3] < 0.7 < 0.8 < weights[1][3]
 
 
 def test_without_recalled_rows_it_is_refused(mem, tmp_path, capsys):

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 SKETCH = 1000
 """Rows of each memory that the directions are found from, and the views' spread."""
-FAR, ALIKE = (0.5, 1.0, 0.5, 2.0), (1.75, 0.5, 1.75, 0.0)
+FAR, ALIKE, TRUSTED = (0.5, 1.0, 0.5, 2.0), (1.75, 0.5, 1.75, 0.0), (0.0, 0.0, 0.0, 4.0)
 """Weights of the segments (routed into the second space, likely descriptions, routed into the first, student) where the
-memories are of another kind than the overlap, and where they are of its kind: routing is then all but exact, and a
-student only forgets."""
+memories are of another kind than the overlap, where they are of its kind (routing is then all but exact, and what is
+distilled of it only forgets), and where the student learned from trusted pairs, which know more than routing."""
 KIND = 0.75
 """Likeness of the memories to the overlap up to which they are of another kind; from here the weights move over."""
 
@@ -91,7 +91,11 @@ class Views(Teacher):
             for projector, x, side in zip(joined, rows, self.sides, strict=True)
         ]
         spreads = [float((a @ b.T).std(correction=0)) * 4 for a, b in zip(*made, strict=True)]
-        mixed = [self.apart * far + (1 - self.apart) * alike for far, alike in zip(FAR, ALIKE, strict=True)]
+        apart, trust = self.apart, self.trust
+        mixed = [
+            (1 - trust) * (apart * far + (1 - apart) * alike) + trust * trusted
+            for far, alike, trusted in zip(FAR, ALIKE, TRUSTED, strict=True)
+        ]
         return [max(weight, 1e-3) / max(spread, 1e-6) for weight, spread in zip(mixed, spreads, strict=True)]
 
     @property
@@ -134,7 +138,7 @@ class Views(Teacher):
         floats = sum(2 * key.shape[1] + self.config.directions for key in self.keys)
         return (
             *super().notes(),
-            f"likeness of memories and overlap {self.likeness:.2f}: the student has {self.apart:.2f} of its weight",
+            f"likeness of memories and overlap {self.likeness:.2f}: weighs routed views and student",
             f"the space keeps {kept} overlap rows ({4e-6 * kept * floats:.0f} MB), which each row is compared with; "
             "--method distill keeps none",
         )
