@@ -47,6 +47,11 @@ def halves(bed: Bed) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(rows[: len(rows) // 2]), rows[len(rows) // 2 :]
 
 
+def settled(x: np.ndarray) -> np.ndarray:
+    """Return unit rows rounded as stored ones are: the last bits of a product are the machine's, not the bed's."""
+    return unit(unit(x).astype(np.float16))
+
+
 def swapped(bed: Bed) -> Bed:
     """Exchange left and right."""
     return replace(bed, left=bed.right, right=bed.left)
@@ -98,7 +103,7 @@ def noisy(bed: Bed) -> Bed:
     rng = np.random.default_rng(1)
 
     def blur(x: np.ndarray) -> np.ndarray:
-        return unit(x + NOISE / x.shape[1] ** 0.5 * rng.standard_normal(x.shape))
+        return settled(x + NOISE / x.shape[1] ** 0.5 * rng.standard_normal(x.shape))
 
     return replace(bed, right=_texts_of(bed.right, blur))
 
@@ -109,21 +114,22 @@ def turned(bed: Bed) -> Bed:
     drawn = np.random.default_rng(2).standard_normal((dim, dim))
     half = ANGLE / (2 * dim) ** 0.5 * (drawn - drawn.T) / 2
     turn = np.linalg.solve(np.eye(dim) - half, np.eye(dim) + half)
-    return replace(bed, right=_texts_of(bed.right, lambda x: unit(x @ turn)))
+    return replace(bed, right=_texts_of(bed.right, lambda x: settled(x @ turn)))
 
 
 def narrow(bed: Bed) -> Bed:
     """The right space keeps a quarter of its components, in a random rotation."""
     dim = bed.right.text.shape[1]
     seen = np.linalg.qr(np.random.default_rng(3).standard_normal((dim, dim)))[0][:, : max(1, dim // 4)]
-    return replace(bed, right=Side(**{name: unit(x @ seen) for name, x in bed.right.parts().items()}))
+    return replace(bed, right=Side(**{name: settled(x @ seen) for name, x in bed.right.parts().items()}))
 
 
 def far(bed: Bed) -> Bed:
     """Only that half of the texts is left that lies further from both memories."""
     near = np.zeros(len(bed.left.text))
     for side in (bed.left, bed.right):
-        best = np.concatenate([(part @ side.memory.T).max(axis=1) for part in np.array_split(side.text, 16)])
+        rows = side.memory.T.astype(np.float64)
+        best = np.concatenate([(part @ rows).max(axis=1) for part in np.array_split(side.text, 16)])
         near += np.argsort(np.argsort(best))
     kept = np.sort(np.argsort(near, kind="stable")[: max(1, len(near) // 2)])
     left, right = (side.map({"text": side.text[kept]}) for side in (bed.left, bed.right))

@@ -49,7 +49,8 @@ REGRET = (
 )
 LEFT_OUT = (
     "Each family of beds (a bed and all that was made of its rows) is judged by that recipe which has the least mean "
-    "regret on the other families; points lost are against the best recipe on the judged bed."
+    "regret on the other families; points lost are against the best recipe on the judged bed; "
+    "the last column tells R@1, R@10 and AUC against the best baseline, as the tables below."
 )
 
 CRITERIA = (
@@ -120,7 +121,7 @@ def _count(beds: Sequence[Judged], recipes: Sequence[str], found: dict[tuple[str
     return grid(head, lines)
 
 
-def choice_tables(beds: Sequence[Judged], recipes: Sequence[str]) -> str:
+def choice_tables(beds: Sequence[Judged], recipes: Sequence[str], against: Sequence[str]) -> str:
     """Return every recipe's mean regret, and what is chosen without a family and lost on it."""
     seen = average(beds, recipes)
     order = sorted(recipes, key=lambda name: seen[name])
@@ -132,14 +133,17 @@ def choice_tables(beds: Sequence[Judged], recipes: Sequence[str]) -> str:
     if not folds:
         return "\n\n".join([*parts, "One family of beds: nothing is left to choose by; give another folder."])
     head = ["judged bed", "chosen without it", "regret on the others", "regret", *(f"{m} lost" for m in MEASURES)]
-    return "\n\n".join([*parts, LEFT_OUT, grid(head, _fold_lines(folds)), _kept(folds)])
+    lines = _fold_lines(folds, {bed.name: bed for bed in beds}, against)
+    return "\n\n".join([*parts, LEFT_OUT, grid([*head, "against the baselines"], lines), _kept(folds)])
 
 
-def _fold_lines(folds: Sequence[Fold]) -> Iterable[list[str]]:
+def _fold_lines(folds: Sequence[Fold], beds: dict[str, Judged], against: Sequence[str]) -> Iterable[list[str]]:
     for fold in folds:
         for bed, lost in fold.lost.items():
             points = [f"{lost[measure]:.1f}" for measure in MEASURES]
-            yield [bed, fold.choice, f"{100 * fold.expected:.1f}", f"{100 * lost['regret']:.1f}", *points]
+            verdicts = [difference(beds[bed], fold.choice, against, measure).verdict for measure in MEASURES]
+            shown = [f"{100 * fold.expected:.1f}", f"{100 * lost['regret']:.1f}", *points, ", ".join(verdicts)]
+            yield [bed, fold.choice, *shown]
 
 
 def _kept(folds: Sequence[Fold]) -> str:
@@ -173,7 +177,7 @@ def report(
     about = f"`{command}`. {EXPLAINED}"
     if stale := sum(bed.stale for bed in beds):
         about += f" **Measured by other code of cmcr than today's: {stale} results** (`--anew RECIPES`)."
-    parts = [f"## Quality on beds of real vectors\n\n{about}", choice_tables(beds, recipes)]
+    parts = [f"## Quality on beds of real vectors\n\n{about}", choice_tables(beds, recipes, against)]
     parts.append(criteria_table(beds, recipes, criteria))
     parts += [difference_tables(beds, recipes, against), *(bed_table(bed) for bed in beds)]
     return "\n\n".join(parts)

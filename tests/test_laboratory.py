@@ -173,7 +173,7 @@ def test_the_other_regimes_are_what_they_say(bed):
         before = getattr(bed.right, name)
         assert (getattr(noisy.right, name) * before).sum(axis=1).mean() == pytest.approx(0.82, abs=0.05)
         assert (getattr(turned.right, name) * before).sum(axis=1).mean() == pytest.approx(0.9, abs=0.08)
-    np.testing.assert_allclose(turned.right.text @ turned.right.text.T, bed.right.text @ bed.right.text.T, atol=1e-5)
+    np.testing.assert_allclose(turned.right.text @ turned.right.text.T, bed.right.text @ bed.right.text.T, atol=2e-3)
     assert narrow.right.eval.shape == (PAIRS, DIM_B // 4)
 
     def nearest(one):
