@@ -237,7 +237,7 @@ def test_the_choice_for_a_bed_never_looks_at_it_nor_at_what_was_made_of_it():
 
 
 def test_a_family_counts_once_however_many_beds_were_made_of_it():
-    many = [judged(f"one/{n}", {"a": [50, 50], "b": [45, 45]}, "one") for n in range(9)]
+    many = [judged(f"one/{n}", {"a": [50, 50], "b": [40, 40]}, "one") for n in range(9)]
     other = judged("two", {"a": [10, 10], "b": [90, 90]})
     seen = lab_judge.average([*many, other], ["a", "b"])
     assert seen["b"] < seen["a"]
@@ -286,6 +286,7 @@ def test_a_stopped_run_goes_on_with_the_same_numbers(folder, tmp_path, capsys, m
     report = capsys.readouterr().out
     kept = whole.read_bytes().splitlines(keepends=True)
     assert len(kept) == 2 * 2 * 2
+    assert lines(whole)[0]["metrics"] != lines(whole)[1]["metrics"]  # another seed
     parts.write_bytes(b"".join(kept[:5]) + kept[5][:40])  # killed while it wrote
     measured = []
     run = lab_measure.run
