@@ -23,7 +23,10 @@ from lab_judge import Judged
 import cmcr
 from cmcr import ConnectConfig, ConnectedSpace, Modality
 from cmcr.connect import connect
+from cmcr.connect.methods import load_method
+from cmcr.connect.settings import Shared
 from cmcr.errors import CmcrError
+from cmcr.settings import settings_of
 
 Result = dict[str, Any]
 CODE = ("connect", "numbers", "space")
@@ -39,8 +42,11 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        """sha256 (hex) over every setting but the seed, defaults too: a changed default is another recipe."""
-        settings = {name: value for name, value in self.config.to_dict().items() if name != "seed"}
+        """sha256 (hex) over the method and its settings but the seed, defaults too: a changed one is another recipe."""
+        method = load_method(self.config.method)
+        kinds = (Shared, method.Settings, *(load_method(name).Settings for name in method.tries))
+        names = {each.name for kind in kinds for each in settings_of(kind)} - {"seed"} | {"method"}
+        settings = {name: value for name, value in self.config.to_dict().items() if name in names}
         return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 

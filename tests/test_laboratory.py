@@ -274,7 +274,10 @@ def test_names_are_split_by_commas_and_settings_stay_with_their_method():
     assert (lever.method, lever.pairing, lever.renormalize, lever.batch_size) == ("c-mcr", "topk:5", True, 64)
     plain = lab_measure.recipe("route")
     assert plain.key == lab_measure.recipe("route,route_tau=0.1,seed=4").key
-    assert plain.key != lab_measure.recipe("route,route_tau=0.2").key
+    others = ["route,route_tau=0.2", "route,val_fraction=0.1", "distill,route_top_k=300", "linear"]
+    assert plain.key not in [lab_measure.recipe(each).key for each in others]
+    assert plain.key == lab_measure.recipe("route,shrink=0.5").key  # of another method, and not used
+    assert lab_measure.recipe("auto").key != lab_measure.recipe("auto,noise=0.1").key
 
 
 def lines(path):
