@@ -106,7 +106,7 @@ def test_each_view_and_each_setting_acts(mem, tmp_path, monkeypatch):
     assert other.projectors["enc-a"].config.parts[0].anchors == 50
     for number in range(4):
         for kind in ("FAR", "ALIKE", "TRUSTED"):
-            monkeypatch.setattr(views, kind, tuple(0.0 if number == n else 1.0 for n in range(4)))
+            monkeypatch.setattr(views, kind, torch.tensor([float(number != n) for n in range(4)]))
         weights = made(f"without {number}").projectors["enc-a"].config.weights
         assert weights[number] < 0.05 < max(weights)
 

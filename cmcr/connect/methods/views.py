@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SKETCH = 1000
 """Rows of each memory that the directions are found from, and the views' spread."""
-FAR, ALIKE, TRUSTED = (0.5, 1.0, 0.5, 2.0), (1.75, 0.5, 1.75, 0.0), (0.0, 0.0, 0.0, 4.0)
+FAR, ALIKE, TRUSTED = torch.tensor([[0.5, 1.0, 0.5, 2.0], [1.75, 0.5, 1.75, 0.0], [0.0, 0.0, 0.0, 4.0]])
 """Weights of the segments (routed into the second space, likely descriptions, routed into the first, student) where the
 memories are of another kind than the overlap, where they are of its kind (routing is then all but exact, and what is
 distilled of it only forgets), and where the student learned from trusted pairs, which know more than routing."""
@@ -91,11 +91,7 @@ class Views(Teacher):
             for projector, x, side in zip(joined, rows, self.sides, strict=True)
         ]
         spreads = [float((a @ b.T).std(correction=0)) * 4 for a, b in zip(*made, strict=True)]
-        apart, trust = self.apart, self.trust
-        mixed = [
-            (1 - trust) * (apart * far + (1 - apart) * alike) + trust * trusted
-            for far, alike, trusted in zip(FAR, ALIKE, TRUSTED, strict=True)
-        ]
+        mixed = torch.lerp(torch.lerp(ALIKE, FAR, self.apart), TRUSTED, self.trust).tolist()
         return [max(weight, 1e-3) / max(spread, 1e-6) for weight, spread in zip(mixed, spreads, strict=True)]
 
     @property
