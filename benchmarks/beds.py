@@ -1,9 +1,9 @@
 """The laboratory: recipes on beds of vectors, seed by seed, with intervals, and choices that never saw the judged bed.
 
     make bench-quality BED="folder folder"      # or: python benchmarks/beds.py folder folder --seeds 5 --derived
-    python benchmarks/beds.py folder folder --methods linear,route,distill,distill,shrink=0.5 -o results.jsonl
+    python benchmarks/beds.py folder folder --methods linear,route,distill,distill,own_weight=0.2 -o results.jsonl
 
-``lab_bed.py`` tells what lies in a folder. A recipe is a method and settings: ``distill,shrink=0.5``; the list is
+``lab_bed.py`` tells what lies in a folder. A recipe is a method and settings: ``distill,own_weight=0.2``; the list is
 split by commas, and a ``setting=value`` belongs to the method before it. Each result is written to the results file
 as it is found, under the recipe's settings (defaults too) and a digest of the bed's rows: the same command again goes
 on where a stopped one was, and measures anew what is another recipe or another bed.

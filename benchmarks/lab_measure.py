@@ -35,7 +35,7 @@ CODE = ("connect", "numbers", "space")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method with settings, named as it was asked for: ``distill,shrink=0.5``."""
+    """A method with settings, named as it was asked for: ``distill,own_weight=0.2``."""
 
     name: str
     config: ConnectConfig

@@ -267,8 +267,8 @@ def test_a_criterion_is_judged_by_what_its_choices_lose():
 
 
 def test_names_are_split_by_commas_and_settings_stay_with_their_method():
-    asked = "linear, route,route_tau=0.05,route_top_k=0,distill,distill,shrink=0.5,linear"
-    names = ["linear", "route,route_tau=0.05,route_top_k=0", "distill", "distill,shrink=0.5"]
+    asked = "linear, route,route_tau=0.05,route_top_k=0,distill,distill,own_weight=0.2,linear"
+    names = ["linear", "route,route_tau=0.05,route_top_k=0", "distill", "distill,own_weight=0.2"]
     assert lab_measure.names_of(asked) == names
     lever = lab_measure.recipe("c-mcr,pairing=topk:5,renormalize=true,batch-size=64").config
     assert (lever.method, lever.pairing, lever.renormalize, lever.batch_size) == ("c-mcr", "topk:5", True, 64)
@@ -276,7 +276,7 @@ def test_names_are_split_by_commas_and_settings_stay_with_their_method():
     assert plain.key == lab_measure.recipe("route,route_tau=0.1,seed=4").key
     others = ["route,route_tau=0.2", "route,val_fraction=0.1", "distill,route_top_k=300", "linear"]
     assert plain.key not in [lab_measure.recipe(each).key for each in others]
-    assert plain.key == lab_measure.recipe("route,shrink=0.5").key  # of another method, and not used
+    assert plain.key == lab_measure.recipe("route,own_weight=0.2").key  # of another method, and not used
     assert lab_measure.recipe("auto").key != lab_measure.recipe("auto,noise=0.1").key
 
 
