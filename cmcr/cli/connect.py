@@ -101,6 +101,8 @@ def _report(connection: Connection, out: Path, memory_a: Path, as_json: bool) ->
     base = next(iter(space.encoders.values()))
     outer = next((m for m in base.modalities if m != space.overlap), space.overlap)
     console.say(f"next: cmcr retrieve {out} QUERY --in {memory_a} --modality {outer} -k 10")
+    if space.method == "c-mcr":
+        console.say("or connect with --method auto, which found more wherever it was measured (docs/methods.md)")
 
 
 def _report_joined(connection: Connection, of: str) -> None:
