@@ -93,7 +93,7 @@ def main() -> None:
         f"in turn, median (range), {torch.get_num_threads()} CPU threads, torch {torch.__version__}. At batch 65,536 "
         f"a step took {large[2]} s and {large[1]} GB in all, Python and inputs included. A step of `distill` takes "
         f"{distill_ratio(rounds, HIDDEN, 0.0)} times one of C-MCR with projectors of its shapes, "
-        f"{distill_ratio(rounds, 0, 0.0)} with its own (512 components, a hidden layer of 1,024), where pairs do not count; "
+        f"{distill_ratio(rounds, 0, 0.0)} with its own (512, hidden 1,024), where pairs do not count; "
         f"{distill_ratio(rounds, HIDDEN, 0.9)} and {distill_ratio(rounds, 0, 0.9)} at trust 0.9 (batch 1,024)."
     )
     replace(README, "step", f"## Training step\n\n{about}\n\n" + "\n".join(table))
