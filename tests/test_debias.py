@@ -29,7 +29,7 @@ from cmcr.search import (
 )
 from cmcr.search import exact as exact_module
 from cmcr.search.faiss import KINDS
-from cmcr.verify import memory_problems
+from cmcr.search.verify import memory_problems
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
 
