@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,6 +141,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(read_bytes(path, MAX_SETTINGS).decode("utf-8-sig"))
 
 
+PARSING = threading.Lock()
+"""Held while a ``.npy`` header is read: numpy parses it as Python, which threads of CPython 3.11 cannot do at once (now
+and then one gets a SystemError, "AST constructor recursion depth mismatch")."""
+
+
 def open_npy(path: Path) -> np.ndarray:
     """Return the array of a ``.npy`` file, memory-mapped; never unpickles.
 
@@ -149,6 +155,6 @@ def open_npy(path: Path) -> np.ndarray:
     """
     import numpy as np
 
-    with plainly(), open_file(path):
+    with plainly(), open_file(path), PARSING:
         array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
         return array

@@ -2,8 +2,10 @@
 
 import io
 import pickle
+import time
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -271,3 +273,26 @@ def test_positions_alone_need_no_trimesh(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "trimesh", None)
     for suffix in (".ply", ".obj", ".off"):
         assert np.array_equal(media.read_point_cloud(WRITERS[suffix](AT_HOME), suffix), AT_HOME.astype(np.float32))
+
+
+def test_no_two_threads_parse_an_npy_header_at_once(monkeypatch):
+    # CPython 3.11 parses Python, which such a header is, in one thread at a time only; else a sound file may seem damaged.
+    data, parsing, seen = io.BytesIO(), [], []
+    np.save(data, np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32))
+    for name in ("read_array_header_1_0", "read_array"):
+
+        def watched(*args, original=getattr(np.lib.format, name), **options):
+            parsing.append(1)
+            seen.append(len(parsing))
+            time.sleep(0.001)  # so that another thread would come in between
+            try:
+                return original(*args, **options)
+            finally:
+                parsing.pop()
+
+        monkeypatch.setattr(np.lib.format, name, watched)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(
+            len(cloud) for cloud in pool.map(lambda _: media.read_point_cloud(data.getvalue(), ".npy"), range(40))
+        )
+    assert len(seen) == 80 and max(seen) == 1

@@ -12,6 +12,7 @@ import numpy as np
 from cmcr.decode import note, one_line, refuse_empty, reserve
 from cmcr.decode import pickles as unpickle
 from cmcr.errors import ItemError
+from cmcr.reading import PARSING
 from cmcr.shapes.columns import TEXT_CLOUDS, read_columns
 from cmcr.shapes.meshes import MESHES, read_mesh
 from cmcr.shapes.polygons import SURFACE_POINTS
@@ -103,7 +104,8 @@ def _read_npy(file: IO[bytes], size: int) -> np.ndarray:
     if version not in ((1, 0), (2, 0)):
         raise ItemError(f"unknown .npy version {version}")
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = reader(file)
+    with PARSING:
+        shape, _, dtype = reader(file)
     if dtype.hasobject:
         return _unpickle_points(file, size)
     if dtype.kind not in "fiu":
@@ -114,7 +116,8 @@ def _read_npy(file: IO[bytes], size: int) -> np.ndarray:
         raise ItemError(f"truncated array: its header declares the shape {shape}")
     reserve(declared)
     file.seek(start)
-    array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    with PARSING:
+        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
     return array
 
 
