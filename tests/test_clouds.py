@@ -276,12 +276,14 @@ def test_positions_alone_need_no_trimesh(monkeypatch):
 
 
 def test_no_two_threads_parse_an_npy_header_at_once(monkeypatch):
-    # CPython 3.11 parses Python, which such a header is, in one thread at a time only; else a sound file may seem damaged.
+    # CPython 3.11 parses Python, which such a header is, in one thread at a time; else a sound file may seem damaged.
     data, parsing, seen = io.BytesIO(), [], []
     np.save(data, np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32))
-    for name in ("read_array_header_1_0", "read_array"):
 
-        def watched(*args, original=getattr(np.lib.format, name), **options):
+    def watch(name):
+        original = getattr(np.lib.format, name)
+
+        def watched(*args, **options):
             parsing.append(1)
             seen.append(len(parsing))
             time.sleep(0.001)  # so that another thread would come in between
@@ -291,6 +293,9 @@ def test_no_two_threads_parse_an_npy_header_at_once(monkeypatch):
                 parsing.pop()
 
         monkeypatch.setattr(np.lib.format, name, watched)
+
+    watch("read_array_header_1_0")
+    watch("read_array")
     with ThreadPoolExecutor(8) as pool:
         assert all(
             len(cloud) for cloud in pool.map(lambda _: media.read_point_cloud(data.getvalue(), ".npy"), range(40))
