@@ -292,7 +292,8 @@ def write(record: dict[str, Any]) -> None:
     results, seeds, seconds = record["results"], record["seeds"], record["seconds"]
     order = [*METHODS, *ORACLES]
     for task, found in results.items():
-        results[task] = {method: found[method] for method in sorted(found, key=order.index)}
+        # Rows of a method that is measured no more stay, last.
+        results[task] = {method: found[method] for method in sorted(found, key=[*order, *found].index)}
     DATA.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     gallery, tasks = len(world.HELD_OUT), list(results)
     machine = f"one CPU thread a seed, torch {torch.__version__}, Python {platform.python_version()}"
@@ -331,6 +332,8 @@ def summary(results: dict[str, dict[str, list[dict[str, float]]]], tasks: list[s
         f"| chance | {' | '.join(f'{100 / gallery:.1f}' for _ in tasks)} | |",
     ]
     for method, name in SUMMARY.items():
+        if not all(method in results[task] for task in tasks):  # not measured yet
+            continue
         runs = [results[task][method] for task in tasks]
         kept = min(100 * float(np.mean([row[side] for row in rows])) for rows in runs for side in ("kept a", "kept b"))
         shown = [spread([row["R@1"] for row in rows]) for rows in runs]
@@ -358,13 +361,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="seeds at once")
     parser.add_argument("--only", help="regular expression of the methods to measure anew; other rows stay as they are")
     options = parser.parse_args()
+    old = json.loads(DATA.read_text("utf-8")) if options.only else {"seeds": options.seeds}
+    if old["seeds"] != options.seeds:
+        parser.error(f"the other rows have {old['seeds']} seeds: add --seeds {old['seeds']}")
     start = time.perf_counter()
     results = run(options.seeds, options.only, options.jobs)
     record = {"seeds": options.seeds, "seconds": time.perf_counter() - start, "results": results}
     if options.only:
-        old = json.loads(DATA.read_text("utf-8"))
-        if old["seeds"] != options.seeds:
-            parser.error(f"the other rows have {old['seeds']} seeds: add --seeds {old['seeds']}")
         record["seconds"] += old["seconds"]
         record["results"] = {task: old["results"][task] | found for task, found in results.items()}
     write(record)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from worlds import two_memories
 
-from cmcr import ConnectConfig, ConnectedSpace, Modality
+from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality
 from cmcr.cli import main
 from cmcr.connect import connect
 from cmcr.connect.methods import views
@@ -136,3 +136,43 @@ def test_without_recalled_rows_it_is_refused(mem, tmp_path, capsys):
     arguments = ["connect", *map(str, mem[:2]), "-o", str(tmp_path / "s"), "--method", "ensemble", "--pairing", "none"]
     assert main(arguments) == 1
     assert "ensemble learns from both memories" in capsys.readouterr().err
+
+
+def test_the_segments_and_their_weights_are_those_of_plain_loops(mem, tmp_path):
+    a, b, _ = mem
+    config = ConnectConfig(method="ensemble", epochs=1, min_steps=1, val_fraction=0.5, directions=10_000)
+    space = connect(a, b, tmp_path / "s", config).space
+    bodies = [space.projectors[name].body for name in ("enc-a", "enc-b")]
+    route_of = [bodies[0].parts[0], bodies[1].parts[1]]
+    keys = [route.keys.double().numpy() for route in route_of]
+
+    def unit(x):
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    x, described = [], []
+    for path, modality, own in zip((a, b), (IMAGE, AUDIO), keys, strict=True):
+        rows = Memory.open(path).vectors(modality).astype(np.float64)
+        x.append(unit(rows - rows.mean(axis=0)))
+        weights = np.exp(x[-1] @ own.T / 0.1)
+        p = weights / weights.sum(axis=1, keepdims=True)
+        described.append(p / np.sqrt(p.mean(axis=0) + 1e-3 / len(own)))
+
+    def centred(rows):
+        return unit(rows - rows.mean(axis=0))
+
+    views = [
+        (centred(described[0] @ keys[1]), x[1]),
+        (centred(described[0]), centred(described[1])),  # uncut, for there are as many directions as rows span
+        (x[0], centred(described[1] @ keys[0])),
+    ]
+    cuts = np.cumsum(space.projectors["enc-a"].config.segments)[:-1]
+    made = [
+        np.split(space.project(Memory.open(path), modality=modality), cuts, axis=1)
+        for path, modality in ((a, IMAGE), (b, AUDIO))
+    ]
+    weights = space.projectors["enc-a"].config.weights
+    for left, right, weight, (p, q) in zip(*(side[:3] for side in made), weights[:3], views, strict=True):
+        np.testing.assert_allclose(left @ right.T / weight, p @ q.T, atol=5e-3)
+    # A view's weight over the deviation of its cosines: equal products where the wanted weights are equal.
+    spreads = [(left @ right.T).std() for left, right in zip(*made, strict=True)]
+    assert spreads[0] == pytest.approx(spreads[2], rel=1e-2)

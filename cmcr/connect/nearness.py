@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cmcr.connect.config import ConnectConfig
 from cmcr.memory.overlap import Side
+from cmcr.numbers.routing import spread_rows
 from cmcr.numbers.rows import spread
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ def trust(validation: Validation) -> tuple[float, float]:
     nearness = 1.0
     for own, side, center in zip(overlap_anchors(validation), validation.sides, validation.centers, strict=True):
         memory = memory_rows(side, spread(side.memory.rows(side.recalled), SAMPLE), center, validation.device)
-        some = own[torch.from_numpy(spread(len(own), SAMPLE)).to(own.device)]
-        nearness *= float((some @ memory.T).amax(dim=1).mean().clamp(0, 1))
+        nearness *= float((spread_rows(own, SAMPLE) @ memory.T).amax(dim=1).mean().clamp(0, 1))
     near, far = nearness**3, (1 - nearness) ** 3
     weight = near / (near + far)
     return nearness, weight if weight >= NEGLIGIBLE else 0.0

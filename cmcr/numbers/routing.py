@@ -66,6 +66,10 @@ def likeness(memory: Tensor, overlap: Tensor) -> float:
         overlap: (M, D) unit rows of the same space, M of 2 or more.
     """
     half, others = overlap[::2], overlap[1::2]
-    others = others[torch.from_numpy(spread(len(others), SAMPLE)).to(others.device)]
-    own, theirs = (float((rows @ half.T).amax(dim=1).mean()) for rows in (others, memory))
+    own, theirs = (float((rows @ half.T).amax(dim=1).mean()) for rows in (spread_rows(others, SAMPLE), memory))
     return min(1.0, max(0.0, theirs / own)) if own > 0 else 0.0
+
+
+def spread_rows(rows: Tensor, count: int) -> Tensor:
+    """Return at most ``count`` of (N, D) rows, evenly spread over them."""
+    return rows[torch.from_numpy(spread(len(rows), count)).to(rows.device)]

@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cmcr.connect.methods.teacher import Teacher
 from cmcr.connect.nearness import CROWD, centred_rows, memory_rows
 from cmcr.modality import Modality
-from cmcr.numbers.routing import BLOCK, directions, likelihoods, likeness, rarity
+from cmcr.numbers.routing import BLOCK, directions, likelihoods, likeness, rarity, spread_rows
 from cmcr.numbers.rows import spread
 from cmcr.space import Projector, bridges
 from cmcr.space.projector import Ensemble
@@ -64,8 +63,11 @@ class Views(Teacher):
         """Return the students with the other views beside them, each as varied between the memories as the others."""
         students = super().finish(maps)
         sides = self._side(0), self._side(1)
-        self.likeness = math.prod(likeness(_some(side.crowd), side.keys) for side in sides)
-        sketches = [torch.cat(list(_described(side, _some(side.crowd), self.config.likelihood_tau))) for side in sides]
+        self.likeness = math.prod(likeness(spread_rows(side.crowd, SKETCH), side.keys) for side in sides)
+        sketches = [
+            torch.cat(list(_described(side, spread_rows(side.crowd, SKETCH), self.config.likelihood_tau)))
+            for side in sides
+        ]
         common = directions((sketches[0], sketches[1]), self.config.directions)
         first, second = (side.keys for side in sides)
         routes = [
@@ -79,7 +81,7 @@ class Views(Teacher):
                 ((routes[0], same[0], students[0].cpu()), (same[1], routes[1], students[1].cpu()))
             )
         ]
-        weights = self._weights(joined, [_some(side.crowd) for side in sides])
+        weights = self._weights(joined, [spread_rows(side.crowd, SKETCH) for side in sides])
         return bridges.reweighted(joined[0], weights), bridges.reweighted(joined[1], weights)
 
     @torch.no_grad()
@@ -101,7 +103,7 @@ class Views(Teacher):
 
     def _side(self, number: int) -> _Side:
         side, center, keys = self.sides[number], self.centers[number], self.keys[number]
-        keys = keys[torch.from_numpy(spread(len(keys), self.config.anchors)).to(keys.device)]
+        keys = spread_rows(keys, self.config.anchors)
         crowd = memory_rows(side, spread(side.memory.rows(side.recalled), CROWD), center, self.device)
         return _Side(keys, rarity(crowd, keys, self.config.likelihood_tau), crowd)
 
@@ -117,8 +119,9 @@ class Views(Teacher):
         parts = projector.config.parts
         routed = torch.cat([torch.full((part.out_dim,), float(part.kind == "route")) for part in parts])
         for name in center:
-            rows = side.rows if name == side.overlap else np.arange(side.memory.rows(Modality(name)))
-            vectors = torch.from_numpy(side.memory.vectors(Modality(name), rows[spread(len(rows), CROWD)]))
+            held = name == side.overlap
+            some = spread(len(side.rows) if held else side.memory.rows(Modality(name)), CROWD)
+            vectors = torch.from_numpy(side.memory.vectors(Modality(name), side.rows[some] if held else some))
             x = centred_rows(vectors.to(self.device), center[name].to(self.device))
             total = torch.stack([body.raw(block).sum(dim=0) for block in x.split(BLOCK)]).sum(dim=0)
             body.means[name].data.copy_(total / len(x) * routed.to(self.device))
@@ -134,7 +137,7 @@ class Views(Teacher):
         floats = sum(2 * key.shape[1] + self.config.directions for key in self.keys)
         return (
             *super().notes(),
-            f"likeness of memories and overlap {self.likeness:.2f}: weighs routed views and student",
+            f"likeness of memories and overlap {self.likeness:.2f}: weights {self.apart:.2f} as of another kind",
             f"the space keeps {kept} overlap rows ({4e-6 * kept * floats:.0f} MB), which each row is compared with; "
             "--method distill keeps none",
         )
@@ -143,10 +146,6 @@ class Views(Teacher):
 def _described(side: _Side, rows: Tensor, tau: float) -> Iterator[Tensor]:
     for block in likelihoods(rows, side.keys, tau):
         yield block * side.rarity
-
-
-def _some(rows: Tensor) -> Tensor:
-    return rows[torch.from_numpy(spread(len(rows), SKETCH)).to(rows.device)]
 
 
 def _body(projector: Projector) -> Ensemble:
