@@ -9,7 +9,8 @@ import pytest
 from cmcr.cli import main
 from cmcr.cli.groups import LazyGroup
 
-HEAVY = ("torch", "numpy", "PIL", "soundfile", "faiss", "safetensors", "jinja2", "filelock", "pydantic")
+BOXES = "typer.rich_utils"
+HEAVY = ("torch", "numpy", "PIL", "soundfile", "faiss", "safetensors", "jinja2", "filelock", "pydantic", BOXES)
 SCRIPT = f"""
 import sys, cmcr.__main__, cmcr.cli
 code = cmcr.cli.main()
@@ -30,11 +31,11 @@ def loaded_by(*arguments, **environment):
 @pytest.mark.parametrize(
     ("arguments", "code", "names"),
     [
-        (["--help"], 0, []),
+        (["--help"], 0, [BOXES]),
         (["conect"], 2, []),
         (["--nothing"], 2, []),
-        ([], 2, []),
-        (["eval", "--help"], 0, ["evaluate"]),
+        ([], 2, [BOXES]),
+        (["eval", "--help"], 0, ["evaluate", BOXES]),
         (["eval", "compar"], 2, ["evaluate"]),
         (["info", "--nothing"], 2, ["info"]),
     ],
@@ -42,6 +43,21 @@ def loaded_by(*arguments, **environment):
 )
 def test_help_and_refusals_load_no_other_command_and_no_library(arguments, code, names):
     assert loaded_by(*arguments) == (code, sorted(["groups", *names]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["conect"], "cmcr: No such command 'conect'. Did you mean 'connect'?; see: cmcr --help"),
+        (["eval", "--nothing"], "cmcr eval: No such option: --nothing; see: cmcr eval --help"),
+        (["connect"], "cmcr connect: Missing argument 'BASE'; see: cmcr connect --help"),
+        (["info", "m", "a\x1b[2Jb"], "cmcr info: Got unexpected extra argument(s) (a\\x1b[2Jb); see: cmcr info --help"),
+    ],
+)
+def test_a_refused_command_line_is_told_in_one_line(capsys, arguments, line):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"error: {line}\n")
 
 
 def test_completing_a_name_loads_no_command():

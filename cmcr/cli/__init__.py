@@ -15,34 +15,41 @@ from cmcr import console, process
 from cmcr.cli.groups import LazyGroup
 from cmcr.commands import COMMANDS
 from cmcr.errors import CmcrError, InputError
-from cmcr.printable import printable
 
 TRACEBACK = "CMCR_TRACEBACK"
 """The environment variable that lets an unforeseen error show where it arose."""
 
 
 class _Commands(LazyGroup):
-    """The commands; what an argument says is made printable before a complaint about it quotes it."""
+    """The commands; what is wrong with a command line is told as every other error is, in one printable line.
+
+    Typer's own way loads what draws its boxes, which takes longer than all else until there.
+    """
 
     table = COMMANDS
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
-        with _printable_complaints():
+        with _complaints():
             return super().make_context(*args, **extra)
 
     def invoke(self, *args: Any) -> Any:
-        with _printable_complaints():
+        with _complaints():
             return super().invoke(*args)
 
 
 @contextmanager
-def _printable_complaints() -> Iterator[None]:
+def _complaints() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(getattr(error, "message", None), str):  # of Typer's parser: it shows them itself
-            error.message = printable(error.message)  # type: ignore[attr-defined]
-        raise
+        told = getattr(error, "format_message", None)  # of Typer's parser; empty where it has shown the help
+        if told is None or not told():
+            raise
+        context = getattr(error, "ctx", None)
+        where = f"{context.command_path}: " if context else ""
+        cure = f"; see: {context.command_path} --help" if context else ""
+        console.fail(f"{where}{told().rstrip('.')}{cure}")
+        raise typer.Exit(getattr(error, "exit_code", 2)) from error
 
 
 app = typer.Typer(
