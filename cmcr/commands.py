@@ -17,7 +17,7 @@ COMMANDS = {
     "index": ("retrieve:index", "Build a FAISS index of a memory as it lies in a space, kept beside the memory."),
     "export": ("retrieve:export", "Write projected vectors, or the projectors themselves, for other tools."),
     "map": ("map:map_memory", "Draw memories as points of a plane, coloured by modality, label or another group, as an HTML page."),
-    "demo": ("demo:demo", "Write unpaired pictures, sounds, texts and shapes; embed, connect, retrieve and evaluate them: about a minute."),
+    "demo": ("demo:demo", "Write unpaired pictures, sounds, texts and shapes; embed, connect, retrieve and evaluate them: two minutes."),
     "eval": ("evaluate:app", "Measure a space."),
 }
 

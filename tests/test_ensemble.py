@@ -98,15 +98,15 @@ def test_each_view_and_each_setting_acts(mem, tmp_path, monkeypatch):
     whole = made("whole")
     seen = whole.project(pairs[0], encoder="enc-a", modality=IMAGE)
     cuts = np.cumsum(whole.projectors["enc-a"].config.segments)[:-1]
-    assert all(np.abs(part).max() > 0.01 for part in np.split(seen, cuts, axis=1)[:3])
+    assert all(np.abs(part).max() > 0.01 for part in np.split(seen, cuts, axis=1)[:4])
     for number, change in enumerate(({"likelihood_tau": 0.3}, {"directions": 5}, {"anchors": 50})):
         other = made(f"{number}", **change)
         moved = other.project(pairs[0], encoder="enc-a", modality=IMAGE)
         assert moved.shape != seen.shape or not np.allclose(moved, seen)
     assert other.projectors["enc-a"].config.parts[0].anchors == 50
-    for number in range(4):
+    for number in range(5):
         for kind in ("FAR", "ALIKE", "TRUSTED"):
-            monkeypatch.setattr(views, kind, torch.tensor([float(number != n) for n in range(4)]))
+            monkeypatch.setattr(views, kind, torch.tensor([float(number != n) for n in range(5)]))
         weights = made(f"without {number}").projectors["enc-a"].config.weights
         assert weights[number] < 0.05 < max(weights)
 
@@ -119,7 +119,7 @@ def test_of_memories_like_the_overlap_the_student_has_no_share(mem, tmp_path, mo
         monkeypatch.setattr(views, "likeness", lambda rows, overlap, alike=alike: alike)
         space = connect(a, b, tmp_path / name, ConnectConfig(method="ensemble", epochs=1, min_steps=1)).space
         weights.append(space.projectors["enc-a"].config.weights)
-    assert weights[1][3] < 0.01 < weights[0][3] and weights[1][0] > 2 * weights[0][0]
+    assert weights[1][4] < 0.01 < weights[0][4] and weights[1][0] > 2 * weights[0][0]
 
 
 def test_a_student_of_trusted_pairs_outweighs_the_other_views(mem, tmp_path, monkeypatch):
@@ -129,7 +129,7 @@ def test_a_student_of_trusted_pairs_outweighs_the_other_views(mem, tmp_path, mon
         monkeypatch.setattr("cmcr.connect.methods.teacher.trust", lambda validation, trust=trust: (0.5, trust))
         config = ConnectConfig(method="ensemble", epochs=1, min_steps=1)
         weights.append(connect(a, b, tmp_path / f"{trust}", config).space.projectors["enc-a"].config.weights)
-    assert weights[0][3] < 0.7 < 0.8 < weights[1][3]
+    assert weights[0][4] < 0.7 < 0.8 < weights[1][4]
 
 
 def test_without_recalled_rows_it_is_refused(mem, tmp_path, capsys):
@@ -160,10 +160,12 @@ def test_the_segments_and_their_weights_are_those_of_plain_loops(mem, tmp_path):
     def centred(rows):
         return unit(rows - rows.mean(axis=0))
 
+    left, _, right = np.linalg.svd(keys[0].T @ keys[1], full_matrices=False)
     views = [
         (centred(described[0] @ keys[1]), x[1]),
         (centred(described[0]), centred(described[1])),  # uncut, for there are as many directions as rows span
         (x[0], centred(described[1] @ keys[0])),
+        (unit(x[0] @ left), unit(x[1] @ right.T)),
     ]
     cuts = np.cumsum(space.projectors["enc-a"].config.segments)[:-1]
     made = [
@@ -171,7 +173,7 @@ def test_the_segments_and_their_weights_are_those_of_plain_loops(mem, tmp_path):
         for path, modality in ((a, IMAGE), (b, AUDIO))
     ]
     weights = space.projectors["enc-a"].config.weights
-    for left, right, weight, (p, q) in zip(*(side[:3] for side in made), weights[:3], views, strict=True):
+    for left, right, weight, (p, q) in zip(*(side[:4] for side in made), weights[:4], views, strict=True):
         np.testing.assert_allclose(left @ right.T / weight, p @ q.T, atol=5e-3)
     # A view's weight over the deviation of its cosines: equal products where the wanted weights are equal.
     spreads = [(left @ right.T).std() for left, right in zip(*made, strict=True)]

@@ -16,7 +16,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write everything into.")] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 0,
 ) -> None:
-    """Write unpaired pictures, sounds, texts and shapes; embed, connect, retrieve and evaluate them: about a minute."""
+    """Write unpaired pictures, sounds, texts and shapes; embed, connect, retrieve and evaluate them: two minutes."""
     from cmcr.cli import call
     from cmcr.demo import commands, write_page, write_world
 
@@ -35,11 +35,7 @@ def demo(
     target = write_page(out)
     console.say("")
     console.say(f"Done in {time.perf_counter() - start:.0f} s. Open {target} in a browser, then try your own:")
-    spaces, memories = out / "spaces", out / "mem"
-    console.say(
-        f"  cmcr retrieve {spaces}/3d-language 'three large red drums' --in {memories}/ulip --modality point_cloud -k 5"
-    )
-    console.say(
-        f"  cmcr retrieve {spaces}/audio-visual SOUND.wav --in {memories}/clip --modality image --html hits.html"
-    )
+    heard, said, memories = out / "spaces/audio-visual-ensemble", out / "spaces/3d-language-ensemble", out / "mem"
+    console.say(f"  cmcr retrieve {said} 'three large red drums' --in {memories}/ulip --modality point_cloud -k 5")
+    console.say(f"  cmcr retrieve {heard} SOUND.wav --in {memories}/clip --modality image --html hits.html")
     console.say("  cmcr embed YOUR_IMAGES/ --encoder tiny-clip -o mem/yours")

@@ -56,6 +56,20 @@ def directions(rows: tuple[Tensor, Tensor], count: int) -> Tensor:
     return found
 
 
+def turns(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the (K, D_a) and (K, D_b) maps that turn two spaces onto each other, K the smaller of their components.
+
+    The cosine of a row through the first with a row through the second is, where D_a = D_b, that of the two after the
+    orthogonal map that lays the rows of ``b`` nearest to those of ``a`` (Procrustes).
+
+    Args:
+        a: (N, D_a) rows.
+        b: (N, D_b) rows of the same items.
+    """
+    left, _, right = torch.linalg.svd((a.T @ b).double().cpu(), full_matrices=False)
+    return left.T.float().contiguous(), right.float().contiguous()
+
+
 def likeness(memory: Tensor, overlap: Tensor) -> float:
     """Return how much a memory's rows are of one kind with the overlap's, in [0, 1]: 1 for rows of the same law.
 

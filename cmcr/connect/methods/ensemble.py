@@ -1,4 +1,4 @@
-"""The method ``ensemble``: what three views of two memories say of their similarity, added up in one space.
+"""The method ``ensemble``: what four views of two memories say of their similarity, added up in one space.
 
 No view is best everywhere: what is learned wins where the memories are coarse, routing wins where detail counts, and
 the likelihood of a common description wins where the overlap says nearly all. A sum of cosines is a cosine of vectors

@@ -1,4 +1,4 @@
-"""The views that the method ``ensemble`` puts side by side: routed both ways, likely descriptions, and a student."""
+"""The views that ``ensemble`` puts side by side: routed both ways, likely descriptions, turned spaces, a student."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from cmcr.connect.methods.teacher import Teacher
 from cmcr.connect.nearness import CROWD, centred_rows, memory_rows
 from cmcr.modality import Modality
-from cmcr.numbers.routing import BLOCK, directions, likelihoods, likeness, rarity, spread_rows
+from cmcr.numbers.routing import BLOCK, directions, likelihoods, likeness, rarity, spread_rows, turns
 from cmcr.numbers.rows import spread
 from cmcr.space import Projector, bridges
 from cmcr.space.projector import Ensemble
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 SKETCH = 1000
 """Rows of each memory that the directions are found from, and the views' spread."""
-FAR, ALIKE, TRUSTED = torch.tensor([[0.5, 1.0, 0.5, 2.0], [1.75, 0.5, 1.75, 0.0], [0.0, 0.0, 0.0, 4.0]])
-"""Weights of the segments (routed into the second space, likely descriptions, routed into the first, student) where the
-memories are of another kind than the overlap, where they are of its kind (routing is then all but exact, and what is
-distilled of it only forgets), and where the student learned from trusted pairs, which know more than routing."""
+FAR, ALIKE, TRUSTED = torch.tensor([[0.5, 1.0, 0.5, 0.5, 2.0], [1.75, 0.5, 1.75, 1.5, 0.0], [0.0, 0.0, 0.0, 0.0, 4.0]])
+"""Weights of the segments (routed into the second space, likely descriptions, routed into the first, turned, student)
+where the memories are of another kind than the overlap, where they are of its kind (routing is then all but exact, and
+what is distilled of it only forgets), and where the student learned from trusted pairs, which know more."""
 KIND = 0.75
 """Likeness of the memories to the overlap up to which they are of another kind; from here the weights move over."""
 
@@ -50,7 +50,8 @@ class Views(Teacher):
     1         routed into the second     as it is
     2         likely descriptions        likely descriptions
     3         as it is                   routed into the first
-    4         student                    student
+    4         turned to the second       turned to the first
+    5         student                    student
     ========  =========================  ==================
 
     Attributes:
@@ -74,11 +75,18 @@ class Views(Teacher):
             self._route(side, values) for side, values in zip(sides, ((second, common), (common, first)), strict=True)
         ]
         same = [bridges.identity(side.keys.shape[1], {}) for side in sides]
-        segments = second.shape[1], common.shape[1], first.shape[1], students[0].config.out_dim
+        turned = [bridges.linear_bridge(turn, torch.zeros(len(turn)), {}) for turn in turns(*self.keys)]
+        segments = (
+            second.shape[1],
+            common.shape[1],
+            first.shape[1],
+            turned[0].config.out_dim,
+            students[0].config.out_dim,
+        )
         joined = [
-            self._recentred(bridges.ensemble(parts, segments, (1.0,) * 4, self.centers[number]), number)
+            self._recentred(bridges.ensemble(parts, segments, (1.0,) * len(segments), self.centers[number]), number)
             for number, parts in enumerate(
-                ((routes[0], same[0], students[0].cpu()), (same[1], routes[1], students[1].cpu()))
+                ((routes[0], same[0], turned[0], students[0].cpu()), (same[1], routes[1], turned[1], students[1].cpu()))
             )
         ]
         weights = self._weights(joined, [spread_rows(side.crowd, SKETCH) for side in sides])
@@ -92,7 +100,7 @@ class Views(Teacher):
             _body(projector)(x, str(side.outer)).split(segments, dim=1)
             for projector, x, side in zip(joined, rows, self.sides, strict=True)
         ]
-        spreads = [float((a @ b.T).std(correction=0)) * 4 for a, b in zip(*made, strict=True)]
+        spreads = [float((a @ b.T).std(correction=0)) * len(segments) for a, b in zip(*made, strict=True)]
         mixed = torch.lerp(torch.lerp(ALIKE, FAR, self.apart), TRUSTED, self.trust).tolist()
         return [max(weight, 1e-3) / max(spread, 1e-6) for weight, spread in zip(mixed, spreads, strict=True)]
 
