@@ -60,7 +60,7 @@ def result(folder, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", demo.PAIRS, ids=lambda pair: pair.space)
 def test_demo_answers_what_nobody_trained(made, pair):
-    found = result(made, pair.space)
+    found = result(made, demo.name_of(pair))
     assert found["gallery"] == len(world.HELD_OUT)
     for values in found["values"].values():
         assert values["recall@1"] > 10 * found["chance"]["recall@1"]
@@ -90,8 +90,8 @@ def test_demo_page_in_a_browser(made, width):
     """CMCR_SCREENSHOT=docs/demo.png keeps the picture that the README shows."""
     keep = os.environ.get("CMCR_SCREENSHOT") if width == 1200 else None
     counts = visit(made / "index.html", width, screenshot=Path(keep).resolve() if keep else None)
-    assert counts["audio"] == demo.SHOWN
-    assert counts["img"] >= 2 * demo.SHOWN * 5 + 4
+    assert counts["audio"] == sum(pair.query[1] is Modality.AUDIO for pair in demo.PAIRS) * demo.SHOWN
+    assert counts["img"] >= len(demo.PAIRS) * demo.SHOWN * 5 + 4
     assert counts["svg"] == 6
 
 
