@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from spaces import make_space
 
+from cmcr import ConnectConfig, ConnectedSpace
 from cmcr.cli import main
 from cmcr.memory import Memory
 from cmcr.modality import Modality
@@ -211,6 +212,16 @@ def test_info_shows_and_checks_a_space(cmcr, tmp_path):
         json.dump({"format": "cmcr-space", "overlap": "text", "encoders": [{"name": "a"}]}, file)
     code, _, err = cmcr("info", "space")
     assert code == 1 and "was edited by hand (no 'maps'); connect anew" in err
+
+
+def test_info_shows_the_settings_of_a_space_s_own_method(cmcr, tmp_path):
+    made = make_space()
+    recipe = ConnectConfig("linear").to_dict() | {"batch_size": 0, "of_old": 1}
+    ConnectedSpace(made.encoders, made.maps, made.overlap, "linear", recipe).save("space")
+    told = {line.split("\t")[0] for line in cmcr("info", "space")[1].splitlines()}
+    assert {"recipe.ridge", "recipe.seed", "recipe.of_old"} <= told
+    assert not {"recipe.route_tau", "recipe.intra_weight"} & told
+    assert "route_tau" in json.loads(cmcr("info", "space", "--json")[1])["recipe"]
 
 
 def test_terminal_codes_in_names_are_not_obeyed(cmcr, write_files):

@@ -78,7 +78,8 @@ def _show(outcome: Outcome, title: str, out: Path, per_class: bool, html: bool, 
             f"next: open {out / 'index.html'}; or cmcr eval retention on the same space: what connecting cost it"
         )
     else:
-        console.say("next: the same command with --html for the confusion matrix, or with --ladder")
+        other = "" if any(row.endswith(" alone") for row in result.values) else ", or with --ladder"
+        console.say(f"next: the same command with --html for the confusion matrix{other}")
 
 
 def _class_rows(result: Classification) -> list[list[str]]:

@@ -31,7 +31,7 @@ def info(
             console.show_json(config)
         else:
             with reading(path / "config.json", "connect anew", what="was edited by hand"):
-                rows = list(space_rows(config))
+                rows = list(space_rows(config | {"recipe": _own(config)}))
             console.show_table(["what", "value"], rows)
         return
     if verify:
@@ -40,6 +40,19 @@ def info(
     from cmcr.memory import Memory
 
     _show(described(Memory.open(path)), as_json)
+
+
+def _own(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that a space's method has; all of them where it is no built-in one."""
+    from cmcr.cli.panels import settings_for
+    from cmcr.connect.methods import BUILT_IN
+
+    recipe: dict[str, Any] = config.get("recipe", {})
+    if config.get("method") not in BUILT_IN:
+        return recipe
+    own = settings_for(config["method"])
+    every = {name for method in BUILT_IN for name in settings_for(method)}
+    return {name: value for name, value in recipe.items() if name in own or name not in every}
 
 
 def _verify(path: Path, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,8 +26,8 @@ class Overlap:
     """
 
     modality: Modality
-    rows_a: np.ndarray
-    rows_b: np.ndarray
+    rows_a: np.ndarray = field(repr=False)
+    rows_b: np.ndarray = field(repr=False)
     only_a: int
     only_b: int
     unchecked: int
