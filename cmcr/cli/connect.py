@@ -40,6 +40,10 @@ def connect(
     ] = False,
     outer_a: Annotated[Modality | None, modality_option(help="What to recall from the first memory.")] = None,
     outer_b: Annotated[Modality | None, modality_option(help="What to recall from the second memory.")] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="CSV, TSV or JSONL of rows known to belong together: two columns, an id of each memory."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML recipe; flags win over it.")] = None,
     run: Annotated[
         Path | None, typer.Option(help="Folder of pairs, metrics and checkpoint. (default: OUT.run)")
@@ -70,8 +74,8 @@ def connect(
         with console.progress("connect") as progress:
             connection = run_connect(
                 memory_a, *others, out=out, config=recipe, via=via, outer_a=outer_a, outer_b=outer_b,
-                freeze_base=freeze_base, run=run, overwrite=overwrite, device=chosen, ranks=ranks, progress=progress,
-                log=log,
+                pairs=pairs, freeze_base=freeze_base, run=run, overwrite=overwrite, device=chosen, ranks=ranks,
+                progress=progress, log=log,
             )  # fmt: skip
         _report(connection, out, memory_a, as_json)
 
@@ -107,8 +111,11 @@ def _report(connection: Connection, out: Path, memory_a: Path, as_json: bool) ->
 
 def _report_joined(connection: Connection, of: str) -> None:
     overlap = connection.overlap
+    what = (
+        f"known pairs of {overlap.modality} and {overlap.other}" if overlap.other else f"{overlap.modality} rows by id"
+    )
     console.say(
-        f"{of}joined {len(overlap.rows_a)} {overlap.modality} rows by id ({overlap.only_a} only in the first memory, "
+        f"{of}joined {len(overlap.rows_a)} {what} ({overlap.only_a} only in the first memory, "
         f"{overlap.only_b} only in the second), {connection.rows[0]} to fit and {_held_out(connection)}"
     )
     if overlap.unchecked:

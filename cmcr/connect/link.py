@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cmcr.connect.batches import batch_size_for
 from cmcr.connect.choose import too_few
 from cmcr.connect.config import ConnectConfig
 from cmcr.connect.fitted import Fitted
 from cmcr.connect.folds import cross_validate
-from cmcr.connect.methods import load_method
+from cmcr.connect.methods import BUILT_IN, load_method
 from cmcr.connect.split import split
 from cmcr.connect.validation import build_validation
 from cmcr.errors import InputError
 from cmcr.hooks import Log, Progress, silent, unlogged
 from cmcr.memory import Memory
-from cmcr.memory.overlap import Overlap, Side, join, outer_modality
+from cmcr.memory.known import KnownPairs, join_pairs
+from cmcr.memory.overlap import Overlap, Side, join, only_modality, outer_modality
 from cmcr.modality import Modality
 from cmcr.ranks import ALONE, Ranks
 from cmcr.space import ConnectedSpace, Link
@@ -85,21 +89,32 @@ def connect_two(
     outer: Outers,
     frozen: bool,
     work: Work,
+    pairs: Iterable[tuple[str, str]] | None = None,
 ) -> Connection:
     """Connect two memories into the space folder ``out``, with a run in ``folder``; see ``cmcr.connect.connect``."""
-    overlap = join(a, b, via)
+    if pairs is not None and not set(a.modalities) & set(b.modalities):
+        overlap, unknown = _paired(a, b, outer, pairs)
+        given, config, outer = None, config.replace(pairing="none"), (None, None)
+    else:
+        overlap = join(a, b, via)
+        given = None if pairs is None else _known(a, b, overlap, outer, pairs)
+        unknown = given.unknown if given else 0
     if frozen:
         config, outer = _measured_by(a, b, overlap.modality, outer, config)
     sides = _sides(a, b, overlap, outer, frozen, recalls=config.pairing != "none")
     config, chosen = load_method(config.method).resolve(config, sides)
     method = load_method(config.method)
+    if given and not method.uses_pairs:
+        fit = " or ".join(name for name in BUILT_IN if load_method(name).uses_pairs)
+        raise InputError(f"{config.method} learns from no known pairs; choose --method {fit}, or leave out --pairs")
     if method.trains:  # a batch that cannot be is refused before hours of pairing
         batch_size_for(config, len(split(len(overlap.rows_a), config)[0]), work.ranks.size)
     for memory in (a, b):
         for modality in memory.modalities:  # seconds, of minutes
             memory.check_content(modality)
-    with claimed(folder, out, _resolved(sides, config), work.overwrite):
+    with claimed(folder, out, _resolved(sides, config, given), work.overwrite):
         validation = build_validation(sides, folder, config, work.device, work.ranks, work.progress)
+        validation.given = given
         work.ranks.let_go()
         if not len(validation.held):
             known = cross_validate(validation, method.fit, folder, work.progress)
@@ -111,7 +126,8 @@ def connect_two(
         space.save(out)
     warnings = (*too_few(fitted.config.method, sides), *filter(None, [fitted.metrics.get("unmeasured")]))
     rows = len(validation.train), fitted.metrics["held_out"]
-    return Connection(space, overlap, rows, fitted.batch_size, chosen + fitted.notes, warnings)
+    left = (f"{unknown} listed pairs are not of rows of both memories: left out",) if unknown else ()
+    return Connection(space, overlap, rows, fitted.batch_size, left + chosen + fitted.notes, warnings)
 
 
 def _measured_by(
@@ -129,18 +145,37 @@ def _measured_by(
 
 def _sides(a: Memory, b: Memory, overlap: Overlap, outer: Outers, frozen: bool, *, recalls: bool) -> list[Side]:
     return [
-        Side(memory, overlap.modality, rows, outer_modality(memory, overlap.modality, own) if recalls else None, kept)
-        for memory, rows, own, kept in ((a, overlap.rows_a, outer[0], frozen), (b, overlap.rows_b, outer[1], False))
+        Side(memory, shared, rows, outer_modality(memory, shared, own) if recalls else None, kept)
+        for memory, shared, rows, own, kept in (
+            (a, overlap.modality, overlap.rows_a, outer[0], frozen),
+            (b, overlap.of_second, overlap.rows_b, outer[1], False),
+        )
     ]
 
 
-def _resolved(sides: list[Side], config: ConnectConfig) -> dict[str, Any]:
+def _paired(a: Memory, b: Memory, outer: Outers, pairs: Iterable[tuple[str, str]]) -> tuple[Overlap, int]:
+    """Return pairs as the overlap of two memories that share no modality, and how many were left out."""
+    modality_a, modality_b = (only_modality(memory, own) for memory, own in ((a, outer[0]), (b, outer[1])))
+    known = join_pairs(a, b, modality_a, modality_b, pairs)
+    only_a = a.rows(modality_a) - len(np.unique(known.rows_a))
+    only_b = b.rows(modality_b) - len(np.unique(known.rows_b))
+    return Overlap(modality_a, known.rows_a, known.rows_b, only_a, only_b, 0, modality_b), known.unknown
+
+
+def _known(a: Memory, b: Memory, overlap: Overlap, outer: Outers, pairs: Iterable[tuple[str, str]]) -> KnownPairs:
+    modality_a, modality_b = (outer_modality(m, overlap.modality, own) for m, own in ((a, outer[0]), (b, outer[1])))
+    return join_pairs(a, b, modality_a, modality_b, pairs)
+
+
+def _resolved(sides: list[Side], config: ConnectConfig, given: KnownPairs | None) -> dict[str, Any]:
     """Return what tells a run from another."""
     resolved: dict[str, Any] = {"recipe": config.to_dict(), "memories": [_identity(side) for side in sides]}
     rows = len(sides[0].rows)
     held = len(split(rows, config)[1])
     if not held or held != round(rows * config.val_fraction):  # too small for the fraction: other rows are trained on
         resolved["held_out"] = f"{held} rows" if held else "by folds"
+    if given:
+        resolved["pairs"] = given.digest()
     return resolved | ({"frozen": True} if sides[0].frozen else {})
 
 
@@ -148,6 +183,11 @@ def _identity(side: Side) -> dict[str, Any]:
     memory = side.memory
     held = {str(modality): memory.fingerprint(modality) for modality in memory.modalities}
     return {"encoder": memory.encoder.name, "overlap": side.overlap, "outer": side.outer, "modalities": held}
+
+
+def _link(sides: list[Side], overlap: Overlap) -> Link:
+    a, b = (side.memory.encoder.name for side in sides)
+    return Link(a, b, overlap.modality, sides[0].outer, sides[1].outer, overlap.other)
 
 
 def _space(sides: list[Side], overlap: Overlap, fitted: Fitted) -> ConnectedSpace:
@@ -159,5 +199,5 @@ def _space(sides: list[Side], overlap: Overlap, fitted: Fitted) -> ConnectedSpac
         fitted.config.method,
         fitted.config.to_dict() | {"batch_size": fitted.batch_size},
         fitted.metrics | {"overlap_rows": len(overlap.rows_a)},
-        links=[Link(encoders[0][0].name, encoders[1][0].name, overlap.modality, *(side.outer for side in sides))],
+        links=[_link(sides, overlap)],
     )

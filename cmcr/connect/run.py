@@ -17,6 +17,7 @@ from cmcr.devices import choose_device, choose_products
 from cmcr.errors import ArtifactError, InputError
 from cmcr.hooks import Log, Progress, silent, unlogged
 from cmcr.memory import Memory
+from cmcr.memory.known import read_pairs
 from cmcr.modality import Modality
 from cmcr.ranks import ALONE, Ranks
 from cmcr.reading import open_npy, read_json
@@ -33,6 +34,7 @@ def connect(
     via: Modality | Sequence[Modality] | None = None,
     outer_a: Modality | None = None,
     outer_b: Modality | None = None,
+    pairs: str | Path | Sequence[tuple[str, str]] | None = None,
     freeze_base: bool = False,
     run: str | Path | None = None,
     overwrite: bool = False,
@@ -54,6 +56,8 @@ def connect(
         via: The overlap with the base, needed for memories that share several modalities with it; or one for each.
         outer_a: Of two memories, the modality to recall from the first, needed when it holds several and moves.
         outer_b: Likewise for the second.
+        pairs: Of two memories, ids of rows that are known to belong together (a table of two columns, or a list): of
+            their outer modalities, beside the overlap; or of any, where they share none.
         freeze_base: Keep the first memory's vectors as they are, not even centred, as of more than two they are.
         run: Folder of pairs, metrics and checkpoint; ``out`` with the suffix ``.run`` when left out. The same call
             with the same recipe goes on where a stopped run was.
@@ -77,11 +81,17 @@ def connect(
     config = config.replace(precision=choose_products(device, config.precision))
     center, *leaves = (each if isinstance(each, Memory) else Memory.open(each) for each in memories)
     _check_encoders([memory.encoder.name for memory in (center, *leaves)], frozen)
-    shared = overlaps(center, leaves, [via] if isinstance(via, str) else via or ())
+    if several and pairs is not None:
+        raise InputError("--pairs are of two memories; connect them two at a time, and cmcr join the spaces")
+    known = read_pairs(Path(pairs)) if isinstance(pairs, str | Path) else pairs
+    alone = known is not None and not set(center.modalities) & set(leaves[0].modalities)
+    shared = [] if alone else overlaps(center, leaves, [via] if isinstance(via, str) else via or ())
     folder, work = run_folder(out, run), Work(overwrite, device, ranks, progress, log)
     if several:
         return connect_star(center, leaves, out, folder, config, shared, work)
-    return connect_two(center, leaves[0], out, folder, config, shared[0], (outer_a, outer_b), frozen, work)
+    return connect_two(
+        center, leaves[0], out, folder, config, shared[0] if shared else None, (outer_a, outer_b), frozen, work, known
+    )
 
 
 def _arguments(given: list[Any], out: Any, config: Any) -> tuple[list[Memory | str | Path], Path, ConnectConfig]:

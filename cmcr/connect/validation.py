@@ -18,6 +18,7 @@ from cmcr.connect.pairs import Pairs, build_pairs
 from cmcr.connect.split import LEAST, Split, split
 from cmcr.hooks import Progress
 from cmcr.memory import Memory
+from cmcr.memory.known import KnownPairs
 from cmcr.memory.overlap import Side
 from cmcr.modality import Modality
 from cmcr.numbers import chance_recall, modality_gap, ranks, recall_at
@@ -59,9 +60,11 @@ class Validation:
 
     Attributes:
         known: Set where all rows are trained on: what is told instead of a measure.
+        given: Pairs of the two outer modalities that are known beside the overlap; None: no such.
     """
 
     known: Known | None = None
+    given: KnownPairs | None = None
 
     def __init__(
         self,
@@ -110,9 +113,12 @@ class Validation:
         """
         f_a.eval()
         f_b.eval()
-        rows, modality = self.rows, self.sides[0].overlap
+        rows = self.rows
         with torch.inference_mode():
-            overlap = [f(x.to(self.device), modality) for f, x in ((f_a, rows.overlap_a), (f_b, rows.overlap_b))]
+            overlap = [
+                f(x.to(self.device), side.overlap)
+                for f, x, side in zip((f_a, f_b), (rows.overlap_a, rows.overlap_b), self.sides, strict=True)
+            ]
             chance = chance_recall(len(overlap[0]), 1)
             measured: Figures = {"overlap_r1": _both_ways(overlap[0], overlap[1]), "overlap_r1_chance": chance}
             if rows.pseudo_a is None or rows.pseudo_b is None:

@@ -23,6 +23,7 @@ class Overlap:
         only_a: Rows of the first memory that the second lacks.
         only_b: Rows of the second memory that the first lacks.
         unchecked: Joined rows whose content hash at least one memory does not know (imported vectors).
+        other: The second memory's modality, where rows of two modalities are known to belong together.
     """
 
     modality: Modality
@@ -31,6 +32,12 @@ class Overlap:
     only_a: int
     only_b: int
     unchecked: int
+    other: Modality | None = None
+
+    @property
+    def of_second(self) -> Modality:
+        """The modality of the second memory's rows."""
+        return self.other or self.modality
 
 
 def join(a: Memory, b: Memory, via: Modality | None = None) -> Overlap:
@@ -89,6 +96,20 @@ def shared_modality(a: Memory, b: Memory, via: Modality | None) -> Modality:
     if len(shared) > 1:
         raise InputError(f"several common modalities ({_names(tuple(shared))}); choose the overlap with --via")
     return shared[0]
+
+
+def only_modality(memory: Memory, wanted: Modality | None) -> Modality:
+    """Return the modality of the rows that pairs name: ``wanted``, or the only one that a memory holds.
+
+    Raises:
+        InputError: it holds several, or not ``wanted``.
+    """
+    held = memory.modalities
+    if wanted is None and len(held) != 1:
+        raise InputError(f"{memory.path} holds {_names(held)}; say with --outer-a / --outer-b what the pairs are of")
+    if wanted is not None and wanted not in held:
+        raise InputError(f"{memory.path} holds no {wanted}; it holds {_names(held)}")
+    return wanted or held[0]
 
 
 def outer_modality(memory: Memory, overlap: Modality, wanted: Modality | None) -> Modality:

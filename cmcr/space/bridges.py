@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from cmcr.space.projector import Ensemble, Projector, ProjectorConfig, Route
@@ -77,6 +78,25 @@ def reweighted(projector: Projector, weights: Sequence[float]) -> Projector:
     again = Projector(config)
     again.load_state_dict(projector.state_dict())
     return again.eval()
+
+
+def beside(projector: Projector, part: Projector, share: float) -> Projector:
+    """Return an ensemble (on the processor) with one more body, a segment that counts ``share`` to the others' 1."""
+    config, own = projector.config, replace(part.config, centered=())
+    weights = (*(weight / (1 + share) for weight in config.weights), share / (1 + share))
+    wider = Projector(
+        replace(
+            config, out_dim=config.out_dim + own.out_dim, parts=(*config.parts, own),
+            segments=(*config.segments, own.out_dim), weights=weights,
+        )
+    )  # fmt: skip
+    added = {f"body.parts.{len(config.parts)}.{name}": tensor for name, tensor in part.body.state_dict().items()}
+    kept = {
+        name: torch.cat([tensor, tensor.new_zeros(own.out_dim)]) if name.startswith("body.means.") else tensor
+        for name, tensor in projector.state_dict().items()
+    }
+    wider.load_state_dict(kept | added)
+    return wider.eval()
 
 
 def _centered(config: ProjectorConfig, centers: dict[str, Tensor]) -> Projector:

@@ -140,9 +140,9 @@ def _check_routers(config: SpaceConfig) -> None:
 def _check_links(config: SpaceConfig) -> None:
     held = {entry.name: entry.modalities for entry in config.encoders}
     for link in config.links:
-        for name, outer in ((link.a, link.outer_a), (link.b, link.outer_b)):
+        for name, via, outer in ((link.a, link.via, link.outer_a), (link.b, link.via_b or link.via, link.outer_b)):
             expect(name in held, f"a link names {name!r}, which is no encoder of it")
-            expect(link.via in held[name], f"a link is by {link.via}, which {name!r} lacks")
+            expect(via in held[name], f"a link is by {via}, which {name!r} lacks")
             expect(outer is None or outer in held[name], f"a link says {outer} of {name!r}, which it lacks")
         expect(link.a != link.b, f"a link joins {link.a!r} to itself")
     if config.base is not None:

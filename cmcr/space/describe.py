@@ -61,7 +61,8 @@ def space_rows(config: dict[str, Any]) -> Iterator[list[str]]:
         yield [f"encoder {encoder['name']}", f"{about}; {encoder['fingerprint'][:12]}{kept}"]
     for link in config.get("links", []):
         outer = " and ".join(link[side] for side in ("outer_a", "outer_b") if link[side])
-        yield [f"link {link['a']} - {link['b']}", f"by {link['via']}{outer and f', for {outer}'}"]
+        pairs = f" paired with {link['via_b']}" if link.get("via_b") else ""
+        yield [f"link {link['a']} - {link['b']}", f"by {link['via']}{pairs}{outer and f', for {outer}'}"]
     for group in ("metrics", "recipe"):
         yield from ([f"{group}.{name}", in_words(value)] for name, value in config.get(group, {}).items())
 

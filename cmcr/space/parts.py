@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -39,6 +39,8 @@ class SpaceEncoder:
 class Link:
     """What connected two encoders: the modality of the rows they share, and what each recalled (None: nothing).
 
+    Where rows of two modalities were known to belong together, ``via`` is the first's and ``via_b`` the second's.
+
     >>> from cmcr import Modality
     >>> from cmcr.space import Link
     >>> Link("tiny-clip", "tiny-clap", Modality.TEXT, Modality.IMAGE, Modality.AUDIO).via.value
@@ -50,6 +52,12 @@ class Link:
     via: Modality
     outer_a: Modality | None = None
     outer_b: Modality | None = None
+    via_b: Modality | None = None
+
+    def to_dict(self) -> dict[str, str | None]:
+        """Return the link as JSON-ready values; without ``via_b`` where both sides' rows are of one modality."""
+        found = asdict(self)
+        return found if self.via_b else {name: value for name, value in found.items() if name != "via_b"}
 
 
 @dataclass(frozen=True)

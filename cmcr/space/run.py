@@ -91,6 +91,8 @@ def _difference(found: Any, wanted: dict[str, Any]) -> str:
             return f"another recipe ({name} {found['recipe'].get(name)!r}, now {value!r})"
     if found.get("frozen") != wanted.get("frozen"):
         return "another kind (its base was frozen, or now is)"
+    if found.get("pairs") != wanted.get("pairs"):
+        return "other known pairs"
     if found.get("memories") == wanted["memories"]:
         return "another way to hold rows out, of an earlier version"
     return "other memories"

@@ -303,7 +303,7 @@ class ConnectedSpace:
             "ways": self._ways(),
             "routers": self._routers(),
             "base": self.base,
-            "links": [asdict(link) for link in self.links],
+            "links": [link.to_dict() for link in self.links],
             "recipe": self.recipe,
             "metrics": self.metrics,
             "model_sha256": hashlib.sha256(weights).hexdigest(),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BUILT_IN = {
     "c-mcr": "c_mcr:CMcr",
+    "csa": "csa:Csa",
     "distill": "distill:Distill",
     "ensemble": "ensemble:Ensemble",
     "linear": "linear:Linear",

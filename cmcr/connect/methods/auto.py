@@ -13,20 +13,22 @@ if TYPE_CHECKING:
 
 
 class Auto(Method):
-    """ensemble, or route where there is too little to learn from.
+    """ensemble, or route where there is too little to learn from; csa where known pairs are all there is.
 
     It does not choose by ``agreement``: that favours whatever maps a row by the overlap rows near it, which is what it
     looks at itself, and on real vectors it took methods of lower recall.
     """
 
     Settings = EnsembleSettings
-    tries = ("ensemble", "route")
+    tries = ("ensemble", "route", "csa")
 
     def resolve(self, config: ConnectConfig, sides: list[Side]) -> tuple[ConnectConfig, tuple[str, ...]]:
         """Return the recipe of one of them, and why."""
         from cmcr.connect.choose import why_routed
         from cmcr.connect.split import FEW
 
+        if sides[0].overlap != sides[1].overlap:
+            return config.replace(method="csa"), ("auto: csa, for known pairs are all that the memories share",)
         why = why_routed(sides)
         if why:
             return config.replace(method="route"), (f"auto: route, for {why} (ensemble wants {FEW} of each)",)

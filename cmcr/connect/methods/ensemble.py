@@ -33,9 +33,11 @@ class Ensemble(Distill):
     """routing, likely descriptions and a student of them, side by side: the one to use on real vectors."""
 
     Settings = EnsembleSettings
+    uses_pairs = True
 
     def objective(self, validation: Validation, folder: Path, progress: Progress) -> Objective:
-        """Return the student's teacher, which adds the other views at the end."""
+        """Return the student's teacher, which adds the other views at the end, and what known pairs tell."""
+        from cmcr.connect.methods.paired import PairedViews
         from cmcr.connect.methods.views import Views
 
-        return Views(validation, folder / "pairs", progress)
+        return (PairedViews if validation.given else Views)(validation, folder / "pairs", progress)
