@@ -73,7 +73,9 @@ def turns(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 def likeness(memory: Tensor, overlap: Tensor) -> float:
     """Return how much a memory's rows are of one kind with the overlap's, in [0, 1]: 1 for rows of the same law.
 
-    The mean cosine of a memory row with the nearest of half of the overlap, over that of a row of the other half.
+    The mean cosine of a memory row with the nearest of half of the overlap, over that of a row of the other half, or
+    the reverse, whichever is smaller: rows that lie nearer to the overlap than it does to itself are blurred towards
+    it, and of another law as well.
 
     Args:
         memory: (N, D) unit rows.
@@ -81,7 +83,7 @@ def likeness(memory: Tensor, overlap: Tensor) -> float:
     """
     half, others = overlap[::2], overlap[1::2]
     own, theirs = (float((rows @ half.T).amax(dim=1).mean()) for rows in (spread_rows(others, SAMPLE), memory))
-    return min(1.0, max(0.0, theirs / own)) if own > 0 else 0.0
+    return min(own, theirs) / max(own, theirs) if min(own, theirs) > 0 else 0.0
 
 
 def spread_rows(rows: Tensor, count: int) -> Tensor:

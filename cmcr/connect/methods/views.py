@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
 SKETCH = 1000
 """Rows of each memory that the directions are found from, and the views' spread."""
-FAR, ALIKE, TRUSTED = torch.tensor([[0.5, 1.0, 0.5, 0.5, 2.0], [1.75, 0.5, 1.75, 1.5, 0.0], [0.0, 0.0, 0.0, 0.0, 4.0]])
+FAR, ALIKE, TRUSTED = torch.tensor(
+    [[0.25, 1.0, 0.25, 0.25, 2.0], [1.75, 0.5, 1.75, 1.5, 0.0], [0.0, 0.0, 0.0, 0.0, 4.0]]
+)
 """Weights of the segments (routed into the second space, likely descriptions, routed into the first, turned, student)
 where the memories are of another kind than the overlap, where they are of its kind (routing is then all but exact, and
 what is distilled of it only forgets), and where the student learned from trusted pairs, which know more."""
-KIND = 0.75
-"""Likeness of the memories to the overlap up to which they are of another kind; from here the weights move over."""
+KIND = 0.92
+"""Likeness of a memory to the overlap up to which it is of another kind; from here the weights move over."""
 
 
 class _Side(NamedTuple):
@@ -55,34 +57,31 @@ class Views(Teacher):
     ========  =========================  ==================
 
     Attributes:
-        likeness: Of the memories to the overlap, the product of both sides'; known at the end.
+        likeness: Of each side's memory to the overlap; known at the end.
     """
 
-    likeness = 0.0
+    likeness = (0.0, 0.0)
 
     def finish(self, maps: Maps) -> Maps:
         """Return the students with the other views beside them, each as varied between the memories as the others."""
         students = super().finish(maps)
         sides = self._side(0), self._side(1)
-        self.likeness = math.prod(likeness(spread_rows(side.crowd, SKETCH), side.keys) for side in sides)
+        first, second = (likeness(spread_rows(side.crowd, SKETCH), side.keys) for side in sides)
+        self.likeness = first, second
         sketches = [
             torch.cat(list(_described(side, spread_rows(side.crowd, SKETCH), self.config.likelihood_tau)))
             for side in sides
         ]
         common = directions((sketches[0], sketches[1]), self.config.directions)
-        first, second = (side.keys for side in sides)
+        keys = [side.keys for side in sides]
         routes = [
-            self._route(side, values) for side, values in zip(sides, ((second, common), (common, first)), strict=True)
+            self._route(side, values)
+            for side, values in zip(sides, ((keys[1], common), (common, keys[0])), strict=True)
         ]
-        same = [bridges.identity(side.keys.shape[1], {}) for side in sides]
+        same = [bridges.identity(key.shape[1], {}) for key in keys]
         turned = [bridges.linear_bridge(turn, torch.zeros(len(turn)), {}) for turn in turns(*self.keys)]
-        segments = (
-            second.shape[1],
-            common.shape[1],
-            first.shape[1],
-            turned[0].config.out_dim,
-            students[0].config.out_dim,
-        )
+        widths = (each.config.out_dim for each in (turned[0], students[0]))
+        segments = (keys[1].shape[1], common.shape[1], keys[0].shape[1], *widths)
         joined = [
             self._recentred(bridges.ensemble(parts, segments, (1.0,) * len(segments), self.centers[number]), number)
             for number, parts in enumerate(
@@ -106,8 +105,8 @@ class Views(Teacher):
 
     @property
     def apart(self) -> float:
-        """How much the memories are of another kind than the overlap, in [0, 1]."""
-        return min(1.0, (1 - self.likeness) / (1 - KIND))
+        """How much the memories are of another kind than the overlap, in [0, 1]; half, if one is and one is not."""
+        return sum(min(1.0, (1 - like) / (1 - KIND)) for like in self.likeness) / 2
 
     def _side(self, number: int) -> _Side:
         side, center, keys = self.sides[number], self.centers[number], self.keys[number]
@@ -137,7 +136,7 @@ class Views(Teacher):
 
     def figures(self) -> Figures:
         """Return what the weights follow from, too."""
-        return super().figures() | {"likeness": self.likeness}
+        return super().figures() | {"likeness": math.prod(self.likeness)}
 
     def notes(self) -> tuple[str, ...]:
         """Tell what the space keeps of the overlap."""
@@ -145,7 +144,8 @@ class Views(Teacher):
         floats = sum(2 * key.shape[1] + self.config.directions for key in self.keys)
         return (
             *super().notes(),
-            f"likeness of memories and overlap {self.likeness:.2f}: weights {self.apart:.2f} as of another kind",
+            f"likeness of the memories to the overlap {self.likeness[0]:.2f} and {self.likeness[1]:.2f}: "
+            f"weights {self.apart:.2f} as of another kind",
             f"the space keeps {kept} overlap rows ({4e-6 * kept * floats:.0f} MB), which each row is compared with; "
             "--method distill keeps none",
         )
