@@ -12,7 +12,7 @@ def unit(rows, dim, seed=0):
     return torch.nn.functional.normalize(torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "half-mlp", "linear"])
+@pytest.mark.parametrize("kind", ["mlp", "half-mlp", "gelu-mlp", "linear", "decoupled"])
 def test_projects_any_dims_to_unit_vectors(kind):
     projector = Projector(ProjectorConfig(kind, 7, 40, hidden=11))
     projected = projector(unit(9, 7))
@@ -34,6 +34,37 @@ def test_layers_are_those_of_the_official_heads():
     assert [type(layer).__name__ for layer in cloud.body] == ["Linear", "BatchNorm1d", "ReLU"]
     projected = cloud(unit(9, 512))
     assert (projected @ projected.T >= 0).all()  # it ends in a ReLU
+
+
+def test_a_decoupled_map_sends_only_the_outer_modalities_through_its_head_and_all_through_the_same_blocks():
+    config = ProjectorConfig("decoupled", 6, 4, hidden=12, outer=("audio",))
+    projector = Projector(config).eval()
+    body, x = projector.body, unit(9, 6)
+    layers = ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d"] * 2
+    assert [type(layer).__name__ for layer in body.blocks] == layers
+    assert [tuple(body.blocks[n].weight.shape) for n in (0, 3, 5, 8)] == [(12, 6), (4, 12), (12, 4), (4, 12)]
+    by_hand = {"audio": body.blocks(body.head(x)), "text": body.blocks(x)}
+    for modality, expected in by_hand.items():
+        found = projector(x, modality)
+        assert torch.equal(found, torch.nn.functional.normalize(expected, dim=1)), modality
+        assert torch.equal(projector.of(modality)(x), found)
+    config.check()
+    assert ProjectorConfig(**config.to_dict()) == config
+    assert not [key for key in Projector(replace(config, outer=())).state_dict() if "head" in key]
+    for changes, message in (
+        ({"kind": "mlp"}, "a mlp has no head for audio"),
+        ({"outer": ("Audio!",)}, "expected modalities"),
+        ({"hidden": 0}, "hidden of a decoupled is 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            replace(config, **changes).check()
+
+
+def test_the_hidden_layer_of_textme_is_a_gelu():
+    projector, x = Projector(ProjectorConfig("gelu-mlp", 6, 4, hidden=12)), unit(9, 6)
+    first, norm, _, second, last = projector.body
+    expected = last(second(torch.nn.functional.gelu(norm(first(x)))))
+    assert torch.allclose(projector(x), torch.nn.functional.normalize(expected, dim=1), atol=1e-6)
 
 
 def test_eval_mode_does_not_depend_on_the_batch():

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from cmcr.errors import ArtifactError
 from cmcr.modality import is_modality
 from cmcr.space import lean_mlp
+from cmcr.space.decoupled import Decoupled
 
-Kind = Literal["mlp", "half-mlp", "linear", "identity", "route", "ensemble"]
+Kind = Literal["mlp", "half-mlp", "gelu-mlp", "linear", "decoupled", "identity", "route", "ensemble"]
 Init = Literal["default", "xavier", "identity"]
 
 
@@ -28,12 +29,14 @@ class ProjectorConfig:
 
     Attributes:
         kind: ``mlp`` Linear-BatchNorm-ReLU-Linear-BatchNorm (the paper's audio-visual head); ``half-mlp``
-            Linear-BatchNorm-ReLU (its 3D-language head, whose cosines are all >= 0); ``linear`` one Linear;
+            Linear-BatchNorm-ReLU (its 3D-language head, whose cosines are all >= 0); ``gelu-mlp`` ``mlp`` with GELU
+            (TextME's head); ``linear`` one Linear; ``decoupled`` two MLP blocks, for some modalities a linear head
+            before them (Ex-MCR's);
             ``identity`` nothing; ``route`` a softmax-weighted mean over anchor rows (no weights are trained);
             ``ensemble`` several of these side by side.
         in_dim: Components of a raw vector.
         out_dim: Components in the connected space.
-        hidden: Width of the hidden layer of ``mlp``.
+        hidden: Width of the hidden layers of ``mlp``, ``gelu-mlp`` and ``decoupled``.
         anchors: Rows of the overlap that ``route`` keeps, 0 otherwise.
         tau: Temperature of ``route``.
         top_k: Anchors a vector is routed through, 0 for all.
@@ -42,6 +45,7 @@ class ProjectorConfig:
         parts: What ``ensemble`` puts side by side; none is an ensemble, none is centred by itself.
         segments: Components of each segment of ``ensemble``, in the order of the parts; they need not be the parts'.
         weights: Of the segments in the similarity of two rows; their sum is 1.
+        outer: Modalities that go through the linear head of ``decoupled``.
     """
 
     kind: Kind
@@ -55,6 +59,7 @@ class ProjectorConfig:
     parts: tuple[ProjectorConfig, ...] = ()
     segments: tuple[int, ...] = ()
     weights: tuple[float, ...] = ()
+    outer: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -62,10 +67,10 @@ class ProjectorConfig:
         return max(self.anchors, self.in_dim, self.out_dim, *(part.width for part in self.parts), 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the config as JSON-ready values; without what only an ensemble has, for another."""
+        """Return the config as JSON-ready values, without what only other kinds have."""
         found = asdict(self)
-        if self.kind != "ensemble":
-            for name in ("parts", "segments", "weights"):
+        for kind, names in _OWN.items():
+            for name in names if self.kind != kind else ():
                 del found[name]
         return found | ({"parts": [part.to_dict() for part in self.parts]} if self.parts else {})
 
@@ -75,12 +80,14 @@ class ProjectorConfig:
         Raises:
             ValueError: a size, temperature or name that no projector of this kind has.
         """
-        sizes = ["in_dim", "out_dim", *({"mlp": ["hidden"], "route": ["anchors"]}.get(self.kind, []))]
+        sizes = ["in_dim", "out_dim", *_SIZES.get(self.kind, ())]
         small = next((name for name in sizes if getattr(self, name) < 1), None)
         expect(small is None, f"{small} of a {self.kind} is {small and getattr(self, small)}, expected 1 or more")
         expect(self.kind != "identity" or self.in_dim == self.out_dim, f"identity of {self.in_dim} -> {self.out_dim}")
         expect(self.top_k >= 0 and 0 < self.tau < float("inf"), f"tau {self.tau}, top_k {self.top_k}")
         expect(all(map(is_modality, self.centered)), f"centered {self.centered}, expected modalities")
+        expect(all(map(is_modality, self.outer)), f"outer {self.outer}, expected modalities")
+        expect(self.kind == "decoupled" or not self.outer, f"a {self.kind} has no head for {', '.join(self.outer)}")
         if self.kind == "ensemble":
             self._check_parts()
         else:
@@ -226,7 +233,7 @@ class Projector(nn.Module):
             x = F.normalize(x - self.centers[modality], dim=1)
         if lean_mlp.fits(self.body, x):
             return lean_mlp.lean_mlp(cast(nn.Sequential, self.body), x)
-        body = self.body(x, modality) if isinstance(self.body, Ensemble) else self.body(x)
+        body = self.body(x, modality) if isinstance(self.body, Ensemble | Decoupled) else self.body(x)
         return F.normalize(body, dim=1)
 
     def of(self, modality: str) -> OfModality:
@@ -256,15 +263,23 @@ class OfModality(nn.Module):
         return projected
 
 
-def _mlp(c: ProjectorConfig) -> nn.Module:
-    first = (nn.Linear(c.in_dim, c.hidden), nn.BatchNorm1d(c.hidden), nn.ReLU())
+_SIZES = {**dict.fromkeys(("mlp", "gelu-mlp", "decoupled"), ("hidden",)), "route": ("anchors",)}
+"""By kind, the sizes beside those of the vectors that it must have."""
+_OWN = {"ensemble": ("parts", "segments", "weights"), "decoupled": ("outer",)}
+"""By kind, what it alone has."""
+
+
+def _mlp(c: ProjectorConfig, between: type[nn.Module] = nn.ReLU) -> nn.Module:
+    first = (nn.Linear(c.in_dim, c.hidden), nn.BatchNorm1d(c.hidden), between())
     return nn.Sequential(*first, nn.Linear(c.hidden, c.out_dim), nn.BatchNorm1d(c.out_dim))
 
 
 _BODIES: dict[str, Callable[[ProjectorConfig], nn.Module]] = {
     "mlp": _mlp,
     "half-mlp": lambda c: nn.Sequential(nn.Linear(c.in_dim, c.out_dim), nn.BatchNorm1d(c.out_dim), nn.ReLU()),
+    "gelu-mlp": lambda c: _mlp(c, nn.GELU),
     "linear": lambda c: nn.Linear(c.in_dim, c.out_dim),
+    "decoupled": lambda c: Decoupled(c.in_dim, c.out_dim, c.hidden, c.outer),
     "identity": lambda c: nn.Identity(),
     "route": lambda c: Route(c.anchors, c.in_dim, c.out_dim, c.tau, c.top_k),
     "ensemble": Ensemble,
