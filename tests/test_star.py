@@ -140,8 +140,16 @@ def test_a_base_of_text_alone_takes_others_in(memories, tmp_path):
 @pytest.mark.parametrize(
     ("names", "more", "message"),
     [
-        (["eyes", "ears", "hands"], [], "c-mcr moves both sides; choose --method linear or route, or connect two"),
-        (["eyes", "ears"], ["--freeze-base"], "c-mcr moves both sides; choose --method linear or route, or leave out"),
+        (
+            ["eyes", "ears", "hands"],
+            [],
+            "c-mcr moves both sides; choose --method linear, route or ex-mcr, or connect two",
+        ),
+        (
+            ["eyes", "ears"],
+            ["--freeze-base"],
+            "c-mcr moves both sides; choose --method linear, route or ex-mcr, or leave out",
+        ),
         (["eyes", "ears", "hands"], ["--method", "auto"], "auto may move both sides"),
         (
             ["eyes", "ears", "others"],

@@ -87,7 +87,7 @@ def _recorded(folder: Path, log: Log) -> Log:
 def _shrunk(size: int, rows: int, config: ConnectConfig) -> str:
     steps = config.epochs * (rows // size)
     return (
-        f"batch size {size} instead of the paper's {PAPER_BATCH}: {rows} overlap rows would give "
+        f"batch size {size} instead of the paper's {PAPER_BATCH}: {rows} rows would give "
         f"too few steps (now {steps}); --batch-size sets it"
     )
 

@@ -100,9 +100,7 @@ def build_pairs(
             def blocks(side: Side = side, part: str = part) -> Iterator[np.ndarray]:
                 if part == "overlap":
                     return _overlap_blocks(side)
-                if top_k:
-                    return _nearest_blocks(side, tau, top_k, folder, progress)
-                return _recalled_blocks(side, tau, device, precision)
+                return recalled_blocks(side, _overlap_blocks(side), folder, tau, top_k, device, precision, progress)
 
             shape = len(side.rows), side.memory.encoder.dim
             arrays.append(reuse_or_write(path, key, shape, blocks, progress, done, total))
@@ -124,23 +122,43 @@ def _overlap_blocks(side: Side) -> Iterator[np.ndarray]:
         yield side.memory.vectors(side.overlap, side.rows[start : start + QUERIES])
 
 
-def _recalled_blocks(side: Side, tau: float, device: str, precision: Products) -> Iterator[np.ndarray]:
+def recalled_blocks(
+    side: Side,
+    queries: Iterator[np.ndarray],
+    folder: Path,
+    tau: float,
+    top_k: int,
+    device: str,
+    precision: Products,
+    progress: Progress = silent,
+) -> Iterator[np.ndarray]:
+    """Yield what a side's memory recalls for blocks of (n, D) unit queries; as ``build_pairs`` does it."""
+    if top_k:
+        return _nearest_blocks(side, queries, tau, top_k, folder, progress)
+    return _recalled_blocks(side, queries, tau, device, precision)
+
+
+def _recalled_blocks(
+    side: Side, queries: Iterator[np.ndarray], tau: float, device: str, precision: Products
+) -> Iterator[np.ndarray]:
     memory, outer = side.memory, side.recalled
-    for block in _overlap_blocks(side):
+    for block in queries:
         # Entered anew for each block: what runs between two of them is not ours.
         with matrix_products(device, precision):
             recalled = recall(torch.from_numpy(block).to(device), lambda: memory.blocks(outer), tau)
         yield recalled.cpu().numpy()
 
 
-def _nearest_blocks(side: Side, tau: float, top_k: int, folder: Path, progress: Progress) -> Iterator[np.ndarray]:
+def _nearest_blocks(
+    side: Side, queries: Iterator[np.ndarray], tau: float, top_k: int, folder: Path, progress: Progress
+) -> Iterator[np.ndarray]:
     memory, outer = side.memory, side.recalled
     large = memory.rows(outer) > LARGE
     index: Index = (
         graphs(memory, outer, folder / "graphs", progress) if large else ExactIndex(lambda: memory.blocks(outer))
     )
     size = max(1, GATHERED // top_k)
-    for block in _overlap_blocks(side):
+    for block in queries:
         hits = index.search(block, top_k)
         for start in range(0, len(block), size):
             scores, rows = (torch.from_numpy(each[start : start + size]) for each in hits)

@@ -115,7 +115,8 @@ def _check_one_sided(config: ConnectConfig, instead: str) -> None:
     """Refuse a method under which the base cannot stay as it is."""
     if not load_method(config.method).one_sided:
         moves = "may move" if config.method == "auto" else "moves"
-        fit = " or ".join(name for name in BUILT_IN if load_method(name).one_sided)
+        *names, last = (name for name in BUILT_IN if load_method(name).one_sided)
+        fit = f"{', '.join(names)} or {last}"
         raise InputError(f"{config.method} {moves} both sides; choose --method {fit}, or {instead}")
 
 

@@ -37,8 +37,20 @@ class Shared:
 
 
 @dataclass(frozen=True)
-class Training:
-    """Settings of every method that trains: the loop's, and its projectors'.
+class Loop:
+    """Settings of every method that trains by batches: the loop's."""
+
+    hidden: int = setting(0, "Hidden width of the projectors; 0: twice the components they make.", most=1 << 18)
+    epochs: int = setting(36, "Passes over the overlap.", positive=True, most=1_000_000)
+    batch_size: int = setting(0, "Rows a step; 0: 10240, halved until --min-steps fit.")
+    min_steps: int = setting(1000, "Fewest steps of the automatic batch.", positive=True)
+    lr: float = setting(1e-3, "Peak learning rate of AdamW; a cosine takes it to 0.", positive=True)
+    weight_decay: float = setting(0.01, "Weight decay of AdamW.")
+
+
+@dataclass(frozen=True)
+class Training(Loop):
+    """Settings of methods that train a projector a side: the loop's, and its projectors'.
 
     >>> from cmcr.connect import Training
     >>> Training().epochs, Training().lr
@@ -47,13 +59,7 @@ class Training:
 
     projector: Literal["mlp", "half-mlp", "linear"] = setting("mlp", "Layers of the projectors.")
     dim: int = setting(0, "Components of the space; 0: the larger input's.", most=1 << 16)
-    hidden: int = setting(0, "Hidden width of mlp; 0: twice --dim.", most=1 << 18)
     init: Literal["default", "xavier", "identity"] = setting("default", "Initial weights; default: PyTorch's rule.")
-    epochs: int = setting(36, "Passes over the overlap.", positive=True, most=1_000_000)
-    batch_size: int = setting(0, "Rows a step; 0: 10240, halved until --min-steps fit.")
-    min_steps: int = setting(1000, "Fewest steps of the automatic batch.", positive=True)
-    lr: float = setting(1e-3, "Peak learning rate of AdamW; a cosine takes it to 0.", positive=True)
-    weight_decay: float = setting(0.01, "Weight decay of AdamW.")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ BUILT_IN = {
     "ensemble": "ensemble:Ensemble",
     "linear": "linear:Linear",
     "route": "linear:Route",
+    "ex-mcr": "ex_mcr:ExMcr",
     "auto": "auto:Auto",
 }
 """Name: ``module:class``. Of a setting that the chosen method lacks, the default of the first that has it is told."""
