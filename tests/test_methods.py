@@ -181,7 +181,15 @@ def test_the_help_groups_flags_by_method_and_shows_the_chosen_ones_alone(capsys,
     monkeypatch.setattr("rich.console.Console.width", 200, raising=False)
     whole = help_of(capsys)
     panels = re.findall(r"╭─ ([^─╮]+) ─", whole)
-    assert {"Every method", "c-mcr, distill, ensemble", "c-mcr", "ensemble", "linear", "linear, route"} <= set(panels)
+    expected = {
+        "Every method",
+        "c-mcr, distill, ensemble, one-sided",
+        "c-mcr",
+        "ensemble",
+        "linear",
+        "linear, route, text-anchor",
+    }
+    assert expected <= set(panels)
     alone = help_of(capsys, "--method", "route")
     assert all(flag in alone for flag in ("--seed", "--route-tau", "--center"))
     assert not any(flag in alone for flag in ("--epochs", "--directions", "--ridge", "--lambda"))
@@ -193,7 +201,7 @@ def test_the_help_groups_flags_by_method_and_shows_the_chosen_ones_alone(capsys,
 def test_an_unknown_method_is_a_usage_error(capsys):
     assert main(["connect", "a", "b", "-o", "s", "--method", "rout"]) == 2
     said = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert "'rout' is not one of auto, c-mcr, csa, distill, ensemble, ex-mcr, linear, route" in said
+    assert "'rout' is not one of auto, c-mcr, csa, distill, ensemble, ex-mcr, linear, one-sided, route" in said
 
 
 def test_settings_of_another_method_are_kept_and_not_used():

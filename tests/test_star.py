@@ -143,14 +143,14 @@ def test_a_base_of_text_alone_takes_others_in(memories, tmp_path):
         (
             ["eyes", "ears", "hands"],
             [],
-            "c-mcr moves both sides; choose --method linear, route or ex-mcr, or connect two",
+            "c-mcr moves both sides; choose --method linear, route, .* or auto, or connect two",
         ),
         (
             ["eyes", "ears"],
             ["--freeze-base"],
-            "c-mcr moves both sides; choose --method linear, route or ex-mcr, or leave out",
+            "c-mcr moves both sides; choose --method linear, route, .* or auto, or leave out",
         ),
-        (["eyes", "ears", "hands"], ["--method", "auto"], "auto may move both sides"),
+        (["eyes", "ears"], ["--method", "ensemble", "--freeze-base"], "ensemble moves both sides; .*one-sided"),
         (
             ["eyes", "ears", "others"],
             ["--method", "linear"],

@@ -58,7 +58,8 @@ def connect(
         outer_b: Likewise for the second.
         pairs: Of two memories, ids of rows that are known to belong together (a table of two columns, or a list): of
             their outer modalities, beside the overlap; or of any, where they share none.
-        freeze_base: Keep the first memory's vectors as they are, not even centred, as of more than two they are.
+        freeze_base: Keep the first memory's vectors as they are, not even centred, as of more than two they are, and
+            by methods that always do.
         run: Folder of pairs, metrics and checkpoint; ``out`` with the suffix ``.run`` when left out. The same call
             with the same recipe goes on where a stopped run was.
         overwrite: Drop a run or space of another recipe at the same place.
@@ -72,7 +73,8 @@ def connect(
         ArtifactError: a damaged memory, or a run of another recipe in the way.
     """
     memories, out, config = _arguments([base, *others], out, config)
-    several, frozen = len(memories) > 2, freeze_base or len(memories) > 2
+    several = len(memories) > 2
+    frozen = freeze_base or several or load_method(config.method).keeps_base
     if frozen:
         _check_one_sided(config, "connect two memories" if several else "leave out --freeze-base")
     if several and (outer_a or outer_b):
@@ -114,10 +116,9 @@ def _arguments(given: list[Any], out: Any, config: Any) -> tuple[list[Memory | s
 def _check_one_sided(config: ConnectConfig, instead: str) -> None:
     """Refuse a method under which the base cannot stay as it is."""
     if not load_method(config.method).one_sided:
-        moves = "may move" if config.method == "auto" else "moves"
         *names, last = (name for name in BUILT_IN if load_method(name).one_sided)
         fit = f"{', '.join(names)} or {last}"
-        raise InputError(f"{config.method} {moves} both sides; choose --method {fit}, or {instead}")
+        raise InputError(f"{config.method} moves both sides; choose --method {fit}, or {instead}")
 
 
 def _check_encoders(names: list[str], frozen: bool) -> None:

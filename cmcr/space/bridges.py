@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from cmcr.space.projector import Ensemble, Projector, ProjectorConfig, Route
+from cmcr.space.projector import Ensemble, Mean, Projector, ProjectorConfig, Route
 
 
 def identity(dim: int, centers: dict[str, Tensor]) -> Projector:
@@ -72,8 +72,30 @@ def ensemble(
     return projector
 
 
+def mean(parts: Sequence[Projector], gaps: Tensor, centers: dict[str, Tensor]) -> Projector:
+    """Return the projector to the mean of what several make, with equal weights.
+
+    Args:
+        parts: (N, D_in) -> (N, D) projectors, of whose centring nothing is kept.
+        gaps: (R, D) orthonormal directions that are left out.
+        centers: (D_in,) mean of each modality, subtracted first; what is subtracted after the parts is 0.
+    """
+    configs = tuple(replace(part.config, centered=()) for part in parts)
+    shares = (1 / len(parts),) * len(parts)
+    config = ProjectorConfig(
+        "mean", configs[0].in_dim, configs[0].out_dim, centered=tuple(centers), parts=configs, weights=shares,
+        gaps=len(gaps),
+    )  # fmt: skip
+    projector = _centered(config, centers)
+    assert isinstance(projector.body, Mean)  # noqa: S101  (the config above says so)
+    projector.body.gaps.copy_(gaps)
+    for own, part in zip(projector.body.parts, parts, strict=True):
+        own.load_state_dict(part.body.state_dict())
+    return projector
+
+
 def reweighted(projector: Projector, weights: Sequence[float]) -> Projector:
-    """Return an ensemble (on the processor) whose segments weigh as given, in any unit."""
+    """Return an ensemble or a mean (on the processor) whose segments or parts weigh as given, in any unit."""
     config = replace(projector.config, weights=tuple(weight / sum(weights) for weight in weights))
     again = Projector(config)
     again.load_state_dict(projector.state_dict())

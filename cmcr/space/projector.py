@@ -15,7 +15,7 @@ from cmcr.modality import is_modality
 from cmcr.space import lean_mlp
 from cmcr.space.decoupled import Decoupled
 
-Kind = Literal["mlp", "half-mlp", "gelu-mlp", "linear", "decoupled", "identity", "route", "ensemble"]
+Kind = Literal["mlp", "half-mlp", "gelu-mlp", "linear", "decoupled", "identity", "route", "ensemble", "mean"]
 Init = Literal["default", "xavier", "identity"]
 
 
@@ -33,7 +33,7 @@ class ProjectorConfig:
             (TextME's head); ``linear`` one Linear; ``decoupled`` two MLP blocks, for some modalities a linear head
             before them (Ex-MCR's);
             ``identity`` nothing; ``route`` a softmax-weighted mean over anchor rows (no weights are trained);
-            ``ensemble`` several of these side by side.
+            ``ensemble`` several of these side by side; ``mean`` their weighted mean.
         in_dim: Components of a raw vector.
         out_dim: Components in the connected space.
         hidden: Width of the hidden layers of ``mlp``, ``gelu-mlp`` and ``decoupled``.
@@ -41,11 +41,12 @@ class ProjectorConfig:
         tau: Temperature of ``route``.
         top_k: Anchors a vector is routed through, 0 for all.
         centered: Modalities whose mean is subtracted from raw vectors first; their means are part of the weights.
-            ``ensemble`` subtracts a mean of theirs from what its parts make, too.
-        parts: What ``ensemble`` puts side by side; none is an ensemble, none is centred by itself.
+            ``ensemble`` and ``mean`` subtract a mean of theirs from what their parts make, too.
+        parts: What ``ensemble`` and ``mean`` put together; none is one of them, none is centred by itself.
         segments: Components of each segment of ``ensemble``, in the order of the parts; they need not be the parts'.
-        weights: Of the segments in the similarity of two rows; their sum is 1.
+        weights: Of the segments in the similarity of two rows, or of the parts in ``mean``; their sum is 1.
         outer: Modalities that go through the linear head of ``decoupled``.
+        gaps: Directions of the connected space that ``mean`` leaves out.
     """
 
     kind: Kind
@@ -60,6 +61,7 @@ class ProjectorConfig:
     segments: tuple[int, ...] = ()
     weights: tuple[float, ...] = ()
     outer: tuple[str, ...] = ()
+    gaps: int = 0
 
     @property
     def width(self) -> int:
@@ -69,9 +71,8 @@ class ProjectorConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the config as JSON-ready values, without what only other kinds have."""
         found = asdict(self)
-        for kind, names in _OWN.items():
-            for name in names if self.kind != kind else ():
-                del found[name]
+        for name in {name for names in _OWN.values() for name in names}.difference(_OWN.get(self.kind, ())):
+            del found[name]
         return found | ({"parts": [part.to_dict() for part in self.parts]} if self.parts else {})
 
     def check(self) -> None:
@@ -88,22 +89,32 @@ class ProjectorConfig:
         expect(all(map(is_modality, self.centered)), f"centered {self.centered}, expected modalities")
         expect(all(map(is_modality, self.outer)), f"outer {self.outer}, expected modalities")
         expect(self.kind == "decoupled" or not self.outer, f"a {self.kind} has no head for {', '.join(self.outer)}")
-        if self.kind == "ensemble":
+        if self.kind in ("ensemble", "mean"):
             self._check_parts()
         else:
-            expect(not (self.parts or self.segments or self.weights), f"a {self.kind} has no parts")
+            expect(not (self.parts or self.segments or self.weights or self.gaps), f"a {self.kind} has no parts")
 
     def _check_parts(self) -> None:
         for part in self.parts:
-            expect(part.kind != "ensemble" and not part.centered, "a part is an ensemble, or centred by itself")
+            expect(part.kind not in ("ensemble", "mean"), f"a part is an ensemble or a mean: {part.kind}")
+            expect(not (part.centered or part.outer), "a part is centred by itself, or has a head of its own")
             expect(part.in_dim == self.in_dim, f"a part of {part.in_dim} components, expected {self.in_dim}")
             part.check()
+        if self.kind == "ensemble":
+            self._check_segments()
+        else:
+            made = [part.out_dim for part in self.parts]
+            expect(set(made) == {self.out_dim}, f"parts of {made} components, expected {self.out_dim} each")
+            expect(len(self.weights) == len(self.parts), f"{len(self.weights)} weights of {len(self.parts)} parts")
+            expect(0 <= self.gaps < self.out_dim, f"{self.gaps} gaps of {self.out_dim} components")
+        right = min(self.weights) > 0 and abs(sum(self.weights) - 1) < 1e-6
+        expect(right, f"weights {self.weights}, expected above 0 and 1 in sum")
+
+    def _check_segments(self) -> None:
         made, cut = sum(part.out_dim for part in self.parts), sum(self.segments)
         expect(made == cut == self.out_dim, f"parts of {made} and segments of {cut}, expected {self.out_dim}")
         expect(min(self.segments) > 0, f"segments {self.segments}, expected 1 or more components each")
         expect(len(self.weights) == len(self.segments), f"{len(self.weights)} weights of {len(self.segments)} segments")
-        right = min(self.weights) > 0 and abs(sum(self.weights) - 1) < 1e-6
-        expect(right, f"weights {self.weights}, expected above 0 and 1 in sum")
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the name, shape and type of each tensor of its projector, as tensors without storage."""
@@ -212,6 +223,50 @@ class Ensemble(nn.Module):
         return torch.cat([F.normalize(piece, dim=1) * weight**0.5 for piece, weight in pieces], dim=1)
 
 
+class Mean(nn.Module):
+    """The weighted mean of what several bodies make of a row, each centred by the row's modality and normalised.
+
+    Of what they make, ``gaps`` are left out: orthonormal directions along which the rows of a space lie apart for their
+    modality alone. So no row is nearer to all rows of one modality than another row is.
+
+    >>> import torch
+    >>> from cmcr.space import ProjectorConfig
+    >>> from cmcr.space.projector import Mean
+    >>> same = ProjectorConfig("identity", 2, 2)
+    >>> mean = Mean(ProjectorConfig("mean", 2, 2, parts=(same, same), weights=(0.3, 0.7), gaps=1))
+    >>> mean.gaps.copy_(torch.tensor([[1.0, 0.0]]))
+    tensor([[1., 0.]])
+    >>> mean(torch.tensor([[0.6, 0.8]])).tolist()
+    [[0.0, 1.0]]
+    """
+
+    gaps: Tensor
+
+    def __init__(self, config: ProjectorConfig) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(_body(part) for part in config.parts)
+        self.means = Centers(config.centered, len(config.parts) * config.out_dim)
+        self.register_buffer("gaps", torch.zeros(config.gaps, config.out_dim))
+        self.shares = config.weights
+
+    def raw(self, x: Tensor) -> Tensor:
+        """Return what the bodies make of (N, in_dim) rows, side by side, (N, parts * out_dim)."""
+        return torch.cat([part(x) for part in self.parts], dim=1)
+
+    def views(self, x: Tensor, modality: str | None = None) -> Tensor:
+        """Return what is averaged, (N, parts, out_dim) unit vectors."""
+        made = self.raw(x)
+        if modality is not None and modality in self.means:
+            made = made - self.means[modality]
+        each = made.unflatten(1, (len(self.parts), -1))
+        return F.normalize(each - each @ self.gaps.T @ self.gaps, dim=2)
+
+    def forward(self, x: Tensor, modality: str | None = None) -> Tensor:
+        """Map (N, in_dim) centred rows of one modality to (N, out_dim), not normalised."""
+        shares = torch.tensor(self.shares, dtype=x.dtype, device=x.device)
+        return torch.einsum("npd,p->nd", self.views(x, modality), shares)
+
+
 class Projector(nn.Module):
     """One source space's map into the connected space: centre (if asked), body, L2-normalise.
 
@@ -233,7 +288,7 @@ class Projector(nn.Module):
             x = F.normalize(x - self.centers[modality], dim=1)
         if lean_mlp.fits(self.body, x):
             return lean_mlp.lean_mlp(cast(nn.Sequential, self.body), x)
-        body = self.body(x, modality) if isinstance(self.body, Ensemble | Decoupled) else self.body(x)
+        body = self.body(x, modality) if isinstance(self.body, Ensemble | Mean | Decoupled) else self.body(x)
         return F.normalize(body, dim=1)
 
     def of(self, modality: str) -> OfModality:
@@ -265,7 +320,11 @@ class OfModality(nn.Module):
 
 _SIZES = {**dict.fromkeys(("mlp", "gelu-mlp", "decoupled"), ("hidden",)), "route": ("anchors",)}
 """By kind, the sizes beside those of the vectors that it must have."""
-_OWN = {"ensemble": ("parts", "segments", "weights"), "decoupled": ("outer",)}
+_OWN = {
+    "ensemble": ("parts", "segments", "weights"),
+    "mean": ("parts", "weights", "gaps"),
+    "decoupled": ("outer",),
+}
 """By kind, what it alone has."""
 
 
@@ -283,6 +342,7 @@ _BODIES: dict[str, Callable[[ProjectorConfig], nn.Module]] = {
     "identity": lambda c: nn.Identity(),
     "route": lambda c: Route(c.anchors, c.in_dim, c.out_dim, c.tau, c.top_k),
     "ensemble": Ensemble,
+    "mean": Mean,
 }
 
 

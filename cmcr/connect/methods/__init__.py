@@ -23,7 +23,9 @@ BUILT_IN = {
     "ensemble": "ensemble:Ensemble",
     "linear": "linear:Linear",
     "route": "linear:Route",
+    "one-sided": "one_sided:OneSided",
     "ex-mcr": "ex_mcr:ExMcr",
+    "text-anchor": "text_anchor:TextAnchor",
     "auto": "auto:Auto",
 }
 """Name: ``module:class``. Of a setting that the chosen method lacks, the default of the first that has it is told."""

@@ -13,23 +13,25 @@ if TYPE_CHECKING:
 
 
 class Auto(Method):
-    """ensemble, or route where there is too little to learn from; csa where known pairs are all there is.
+    """ensemble (one-sided where the base is kept), or route where rows are few; csa where known pairs are all there is.
 
     It does not choose by ``agreement``: that favours whatever maps a row by the overlap rows near it, which is what it
     looks at itself, and on real vectors it took methods of lower recall.
     """
 
     Settings = EnsembleSettings
-    tries = ("ensemble", "route", "csa")
+    tries = ("ensemble", "one-sided", "route", "csa")
+    one_sided = True
 
     def resolve(self, config: ConnectConfig, sides: list[Side]) -> tuple[ConnectConfig, tuple[str, ...]]:
         """Return the recipe of one of them, and why."""
         from cmcr.connect.choose import why_routed
         from cmcr.connect.split import FEW
 
-        if sides[0].overlap != sides[1].overlap:
+        best = "one-sided" if sides[0].frozen else "ensemble"
+        if sides[0].overlap != sides[1].overlap and not sides[0].frozen:
             return config.replace(method="csa"), ("auto: csa, for known pairs are all that the memories share",)
         why = why_routed(sides)
         if why:
-            return config.replace(method="route"), (f"auto: route, for {why} (ensemble wants {FEW} of each)",)
-        return config.replace(method="ensemble"), ("auto: ensemble, for there are rows enough to learn from",)
+            return config.replace(method="route"), (f"auto: route, for {why} ({best} wants {FEW} of each)",)
+        return config.replace(method=best), (f"auto: {best}, for there are rows enough to learn from",)

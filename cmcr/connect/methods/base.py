@@ -87,6 +87,7 @@ class Method:
         one_sided: Whether it maps the second side into the space of the first alone, whose vectors may then stay as
             they are (``--freeze-base``): its first map is the identity where ``validation.sides[0].frozen``.
         uses_pairs: Whether it learns from pairs of rows that are known to belong together (``validation.given``).
+        keeps_base: Whether the first side's vectors always stay as they are, asked for or not.
         along: Makes the objective of the processes that train along with rank 0; None where that trains alone.
 
     >>> from cmcr.connect import Method
@@ -101,6 +102,7 @@ class Method:
     tries: ClassVar[tuple[str, ...]] = ()
     one_sided: ClassVar[bool] = False
     uses_pairs: ClassVar[bool] = False
+    keeps_base: ClassVar[bool] = False
     along: Callable[[Pairs, ConnectConfig, str], Objective] | None = None
 
     def summary(self) -> str:

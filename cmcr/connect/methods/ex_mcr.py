@@ -56,7 +56,7 @@ class ExMcr(Trained):
     """one projector into a base that stays as it is, trained on what every modality recalls."""
 
     Settings = ExMcrSettings
-    one_sided = True
+    one_sided = keeps_base = True
 
     def resolve(self, config: ConnectConfig, sides: list[Side]) -> tuple[ConnectConfig, tuple[str, ...]]:
         """Refuse memories that recall nothing."""
