@@ -26,6 +26,8 @@ CROWD = 4096
 SAMPLE = 512
 """Rows of a memory and of the overlap that ``trust`` compares; always so many, for the nearest of more is nearer."""
 QUERIES = 1024
+KIND = 0.92
+"""Likeness of a memory to the overlap up to which it is of another kind."""
 
 
 def anchors_of(config: ConnectConfig, overlap: int) -> int:
@@ -56,6 +58,11 @@ def trust(validation: Validation) -> tuple[float, float]:
     near, far = nearness**3, (1 - nearness) ** 3
     weight = near / (near + far)
     return nearness, weight if weight >= NEGLIGIBLE else 0.0
+
+
+def apart(likenesses: tuple[float, float]) -> float:
+    """Return how much two memories are of another kind than the overlap, in [0, 1]; half, if one is and one is not."""
+    return sum(min(1.0, (1 - like) / (1 - KIND)) for like in likenesses) / 2
 
 
 def memory_rows(side: Side, rows: np.ndarray, center: dict[str, Tensor], device: str) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cmcr.connect.methods.teacher import Teacher
-from cmcr.connect.nearness import CROWD, centred_rows, memory_rows
+from cmcr.connect.nearness import CROWD, apart, centred_rows, memory_rows
 from cmcr.modality import Modality
 from cmcr.numbers.routing import BLOCK, likeness, rarity, spread_rows
 from cmcr.numbers.rows import spread
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 SKETCH = 1000
 """Rows of each memory that the views' spread is found from."""
 FAR, ALIKE, TRUSTED = torch.tensor([[1.0, 2.0], [4.0, 0.0], [0.0, 4.0]])
-"""Weights of route and student, as ``ensemble`` has them for what is routed into the first space and for its student
-(``views.py`` tells when each counts), the rest of it added to the route."""
-KIND = 0.75
-"""Likeness of the memories to the overlap up to which they are of another kind; from here the weights move over."""
+"""Weights of route and student where the memories are of another kind than the overlap, where they are of its kind, and
+where the student learned from trusted pairs; not tuned (``views.py`` tells why)."""
 FLAT = 1e-4
 """Means shorter than this are no gap, nor are parts of one that the other means have not."""
 
@@ -35,10 +33,10 @@ class Anchored(Teacher):
     """The teacher of a student that alone moves; its space averages the student with the route.
 
     Attributes:
-        likeness: Of the memories to the overlap, the product of both sides'; known at the end.
+        likeness: Of each side's memory to the overlap; known at the end.
     """
 
-    likeness = 0.0
+    likeness = (0.0, 0.0)
 
     def maps(self) -> Maps:
         """Return the identity of the base's centred rows, and a projector into them drawn from the seed."""
@@ -55,7 +53,7 @@ class Anchored(Teacher):
             for side, center in zip(self.sides, self.centers, strict=True)
         ]
         sketches = [spread_rows(crowd, SKETCH) for crowd in crowds]
-        self.likeness = math.prod(likeness(own, keys) for own, keys in zip(sketches, self.keys, strict=True))
+        self.likeness = likeness(sketches[0], self.keys[0]), likeness(sketches[1], self.keys[1])
         keys = [spread_rows(own, self.config.anchors) for own in self.keys]
         values = rarity(crowds[1], keys[1], self.config.likelihood_tau)[:, None] * keys[0]
         route = bridges.route_bridge(keys[1].cpu(), values.cpu(), self.config.likelihood_tau, 0, {})
@@ -81,17 +79,12 @@ class Anchored(Teacher):
         """Return each view's weight over the standard deviation of its cosines with the base's rows."""
         views = _body(projector).views(sketches[1], str(self.sides[1].outer)).unbind(1)
         spreads = [float((sketches[0] @ view.T).std(correction=0)) for view in views]
-        mixed = torch.lerp(torch.lerp(ALIKE, FAR, self.apart), TRUSTED, self.trust).tolist()
+        mixed = torch.lerp(torch.lerp(ALIKE, FAR, apart(self.likeness)), TRUSTED, self.trust).tolist()
         return [max(weight, 1e-3) / max(spread, 1e-6) for weight, spread in zip(mixed, spreads, strict=True)]
-
-    @property
-    def apart(self) -> float:
-        """How much the memories are of another kind than the overlap, in [0, 1]."""
-        return min(1.0, (1 - self.likeness) / (1 - KIND))
 
     def figures(self) -> Figures:
         """Return what the weights follow from, too."""
-        return super().figures() | {"likeness": self.likeness}
+        return super().figures() | {"likeness": math.prod(self.likeness)}
 
     def notes(self) -> tuple[str, ...]:
         """Tell what the space keeps of the overlap."""
@@ -99,7 +92,8 @@ class Anchored(Teacher):
         floats = sum(key.shape[1] for key in self.keys)
         return (
             *super().notes(),
-            f"likeness of memories and overlap {self.likeness:.2f}: weights {self.apart:.2f} as of another kind",
+            f"likeness of memories and overlap {self.likeness[0]:.2f} and {self.likeness[1]:.2f}: "
+            f"weights {apart(self.likeness):.2f} as of another kind",
             f"the space keeps {kept} overlap rows ({4e-6 * kept * floats:.0f} MB), which each row of the leaf is "
             "compared with",
         )

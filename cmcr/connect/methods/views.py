@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cmcr.connect.methods.teacher import Teacher
-from cmcr.connect.nearness import CROWD, centred_rows, memory_rows
+from cmcr.connect.nearness import CROWD, apart, centred_rows, memory_rows
 from cmcr.modality import Modality
 from cmcr.numbers.routing import BLOCK, directions, likelihoods, likeness, rarity, spread_rows, turns
 from cmcr.numbers.rows import spread
@@ -29,8 +29,6 @@ FAR, ALIKE, TRUSTED = torch.tensor(
 """Weights of the segments (routed into the second space, likely descriptions, routed into the first, turned, student)
 where the memories are of another kind than the overlap, where they are of its kind (routing is then all but exact, and
 what is distilled of it only forgets), and where the student learned from trusted pairs, which know more."""
-KIND = 0.92
-"""Likeness of a memory to the overlap up to which it is of another kind; from here the weights move over."""
 
 
 class _Side(NamedTuple):
@@ -100,13 +98,8 @@ class Views(Teacher):
             for projector, x, side in zip(joined, rows, self.sides, strict=True)
         ]
         spreads = [float((a @ b.T).std(correction=0)) * len(segments) for a, b in zip(*made, strict=True)]
-        mixed = torch.lerp(torch.lerp(ALIKE, FAR, self.apart), TRUSTED, self.trust).tolist()
+        mixed = torch.lerp(torch.lerp(ALIKE, FAR, apart(self.likeness)), TRUSTED, self.trust).tolist()
         return [max(weight, 1e-3) / max(spread, 1e-6) for weight, spread in zip(mixed, spreads, strict=True)]
-
-    @property
-    def apart(self) -> float:
-        """How much the memories are of another kind than the overlap, in [0, 1]; half, if one is and one is not."""
-        return sum(min(1.0, (1 - like) / (1 - KIND)) for like in self.likeness) / 2
 
     def _side(self, number: int) -> _Side:
         side, center, keys = self.sides[number], self.centers[number], self.keys[number]
@@ -145,7 +138,7 @@ class Views(Teacher):
         return (
             *super().notes(),
             f"likeness of the memories to the overlap {self.likeness[0]:.2f} and {self.likeness[1]:.2f}: "
-            f"weights {self.apart:.2f} as of another kind",
+            f"weights {apart(self.likeness):.2f} as of another kind",
             f"the space keeps {kept} overlap rows ({4e-6 * kept * floats:.0f} MB), which each row is compared with; "
             "--method distill keeps none",
         )
