@@ -120,7 +120,19 @@ class Gallery(Memory):
             ((name, rows),) = seen.items()
             return self._space.project(rows, encoder=name, modality=self._modality)
         weights = {name: weight for name, weight in self._weights.items() if name in seen}
+        router = self._space.routers.get(self._modality)
+        if router is not None and not weights and not set(router.reads) <= set(seen) <= set(router.weighs):
+            # Of an item that not all see whom the router reads, the ways say how much each view counts.
+            weights = {name: w for name, w in self._space.way_weights(self._modality).items() if name in seen}
         return self._space.mix(seen, modality=self._modality, weights=weights)
+
+    def partly_seen(self) -> tuple[str, ...]:
+        """Return a sentence that counts the items which some of the encoders have not seen; nothing where all have."""
+        present = self._seen >= 0
+        partly = int((~present.all(axis=1)).sum())
+        held = ", ".join(f"{name} {count}" for name, count in zip(self.encoders, present.sum(axis=0), strict=True))
+        told = f"{partly} of {len(present)} {self._modality} items are not in all of the memories ({held})"
+        return (f"{told}; each lies where those put it that have it",) if partly else ()
 
     def rows(self, modality: Modality) -> int:
         """Return how many items there are."""
@@ -151,6 +163,11 @@ class Gallery(Memory):
         """Compare each memory's files with its manifest; see ``Memory.check_content``."""
         compared = [memory.check_content(modality, most) for memory in self._memories]
         return all(compared)
+
+
+def partly_seen(memory: Memory) -> tuple[str, ...]:
+    """Return, of a gallery whose items are not in all of its memories, a sentence that counts them."""
+    return memory.partly_seen() if isinstance(memory, Gallery) else ()
 
 
 def mixed_in(memory: Memory) -> tuple[str, ...]:

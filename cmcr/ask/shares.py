@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 
-from cmcr.errors import InputError
+from cmcr.errors import InputError, nearest
 from cmcr.modality import Modality
 from cmcr.space import ConnectedSpace
+from cmcr.space.config import ROUTED
 
 Shares = Mapping[Modality, Mapping[str, float]]
 """By modality and encoder, how much its vectors count: a finite number of 0 or more."""
@@ -40,6 +41,28 @@ def read_shares(given: Sequence[str], space: ConnectedSpace | None) -> dict[Moda
             raise InputError(f"--weight {text!r}: {name} has a weight for {modality} already; say one")
         found[modality][name] = _number(number, text)
     return found
+
+
+def with_preset(shares: Shares, preset: str | None, space: ConnectedSpace | None) -> Shares:
+    """Return the weights that a space stores under a name, those of ``shares`` in the place of its own.
+
+    Raises:
+        InputError: the space has no preset of that name, or none of routers where these are asked for.
+    """
+    if preset is None:
+        return shares
+    if space is None:
+        raise InputError(f"--preset {preset!r}: it is of a space, and here is an encoder alone")
+    if preset == ROUTED:
+        if not space.routers:
+            raise InputError("--preset routed: the space has no router; train one with cmcr weigh")
+        return shares
+    if preset not in space.presets:
+        known = ", ".join(space.presets) or "none"
+        close = nearest(preset, space.presets)
+        raise InputError(f"--preset {preset!r} is not in this space (presets: {known}){close}; store one: cmcr preset")
+    stored = space.presets[preset]
+    return {m: {**stored.get(m, {}), **shares.get(m, {})} for m in dict.fromkeys((*stored, *shares))}
 
 
 def _number(number: str, text: str) -> float:

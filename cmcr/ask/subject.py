@@ -11,7 +11,7 @@ import numpy as np
 
 from cmcr.ask.gallery import Gallery, mixed_in
 from cmcr.ask.row_names import NamedRow
-from cmcr.ask.shares import Shares, check_used, read_shares
+from cmcr.ask.shares import Shares, check_used, read_shares, with_preset
 from cmcr.devices import Precision
 from cmcr.embed import embed
 from cmcr.embed.shard import Embedder
@@ -23,6 +23,7 @@ from cmcr.items import Inputs, Item, text_item
 from cmcr.memory import Memory, Skip
 from cmcr.modality import Modality
 from cmcr.space import ConnectedSpace
+from cmcr.space.config import ROUTED
 from cmcr.space.space import SpaceEncoder
 
 BATCH = 64
@@ -84,10 +85,15 @@ class Subject:
         weights: Sequence[Path] = (),
         precision: Precision = "fp32",
         shares: Shares | Sequence[str] = (),
+        preset: str | None = None,
     ) -> None:
-        """Take a space, or load the encoder of that name; ``shares`` may be ``ENCODER:MODALITY=WEIGHT`` as well."""
-        self.name, self.space = name, space
-        self.shares = shares if isinstance(shares, Mapping) else read_shares(shares, space)
+        """Take a space, or load the encoder of that name; ``shares`` may be ``ENCODER:MODALITY=WEIGHT`` as well.
+
+        A ``preset`` is the name of weights that the space stores; ``routed``: its routers say who is asked.
+        """
+        self.name, self.space, self.preset = name, space, preset
+        self._given = shares if isinstance(shares, Mapping) else read_shares(shares, space)
+        self.shares = with_preset(self._given, preset, space)
         self._device, self._weights, self._precision = device, weights, precision
         self._loaded: dict[str, Encoder] = {}
         alone = None if space else self.load(name)
@@ -103,6 +109,7 @@ class Subject:
         weights: Sequence[Path] = (),
         precision: Precision = "fp32",
         shares: Shares | Sequence[str] = (),
+        preset: str | None = None,
     ) -> Subject:
         """Open a space folder, or load the encoder of that name.
 
@@ -111,7 +118,7 @@ class Subject:
             ArtifactError: a damaged space or checkpoint.
         """
         space = ConnectedSpace.from_pretrained(name) if Path(name).is_dir() else None
-        return cls(name, space, device=device, weights=weights, precision=precision, shares=shares)
+        return cls(name, space, device=device, weights=weights, precision=precision, shares=shares, preset=preset)
 
     @property
     def method(self) -> str:
@@ -186,15 +193,15 @@ class Subject:
         Raises:
             InputError: there is one.
         """
-        seen = {modality: [*self.shares.get(modality, {})] for modality in embedded}
+        seen = {modality: [*self._given.get(modality, {})] for modality in embedded}
         for memory, modality in galleries:
             seen[modality] = [*seen.get(modality, []), *mixed_in(memory)]
-        check_used(self.shares, seen)
+        check_used(self._given, seen)
 
     def told_shares(self) -> dict[str, str]:
         """Return the weights as a result tells them; nothing where there are none."""
-        told = [f"{name}:{m}={share:g}" for m, own in self.shares.items() for name, share in own.items()]
-        return {"weights": ", ".join(told)} if told else {}
+        told = [f"{name}:{m}={share:g}" for m, own in self._given.items() for name, share in own.items()]
+        return ({"preset": self.preset} if self.preset else {}) | ({"weights": ", ".join(told)} if told else {})
 
     def load(self, name: str) -> Encoder:
         """Return an encoder, loaded once."""
@@ -269,6 +276,9 @@ class Subject:
     def _taking_part(self, modality: Modality, asked: Sequence[str]) -> list[str | None]:
         """Return who embeds items: those asked for or the space's first, and those named in ``shares``; not at 0."""
         shares = self.shares.get(modality, {})
+        router = self.space.routers.get(modality) if self.space and self.preset == ROUTED else None
+        if router is not None and not asked and not shares:
+            return [*router.weighs]
         if self.space is None or (len(asked) < 2 and not shares):
             return [*asked, None][:1]
         first = [self.space.encoder_for(modality, name).name for name in asked or (None,)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,7 @@ import typer
 from cmcr import console
 from cmcr.cli.flags import with_flags
 from cmcr.cli.modalities import memory_side
-from cmcr.cli.options import EncoderWeight, MediaRoot, Run, SubjectName, previews_in, warn_of_outside
+from cmcr.cli.options import EncoderWeight, MediaRoot, Run, SubjectName, WeightPreset, previews_in, warn_of_outside
 from cmcr.cli.results import folder_name, tell_next
 from cmcr.errors import InputError
 from cmcr.evaluate.retrieval.choices import DATA, Choices
@@ -54,6 +54,7 @@ def retrieval(
         list[str] | None, typer.Option("--b", help="MEMORY:MODALITY of the partners.", rich_help_panel=_MEMORIES)
     ] = None,
     weight: EncoderWeight = None,
+    preset: WeightPreset = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -77,11 +78,11 @@ def retrieval(
     _check(data, a, b, out)
     if data is None:
         sides = _side(a or [], "--a"), _side(b or [], "--b")
-        opened = run.open(subject, weight)
+        opened = run.open(subject, weight, preset)
         paired, folder = _of_memories(opened, sides), out
     else:
         folder = out or _OUT
-        opened, paired = _of_data(subject, data, folder, choices, run, weight)
+        opened, paired = _of_data(lambda: run.open(subject, weight, preset), data, folder, choices)
     roots = [*(media_root or ()), *([data] if data is not None and data.is_dir() else [])]
     _present(paired, opened, folder, roots if html else None, run)
     _tell_next(opened, data, b[0] if b else "", folder, html)
@@ -129,9 +130,7 @@ def _of_memories(subject: Subject, sides: Sequence[tuple[list[Path], Modality]])
     return evaluate_memories(subject, *opened[0], *opened[1])
 
 
-def _of_data(
-    subject: str, data: Path, out: Path, choices: Choices, run: Run, shares: list[str] | None
-) -> tuple[Subject, Paired]:
+def _of_data(opens: Callable[[], Subject], data: Path, out: Path, choices: Choices) -> tuple[Subject, Paired]:
     from cmcr.datasets import read_clips
     from cmcr.evaluate.retrieval.clips import evaluate
 
@@ -139,11 +138,10 @@ def _of_data(
     with console.progress("reading clips") as progress:
         unpack = out / "unpacked" / own
         clips = read_clips(data, choices.layout, unpack=unpack, split=choices.split, frames=frames, progress=progress)
-    opened, folder = run.open(subject, shares), out / "memories" / own
-    encoders = choices.encoder or ()
+    subject, folder, encoders = opens(), out / "memories" / own, choices.encoder or ()
     with console.progress("embedding") as progress:
-        return opened, evaluate(
-            opened, clips, folder=folder, pair=pair, encoders=encoders, up=choices.up, progress=progress
+        return subject, evaluate(
+            subject, clips, folder=folder, pair=pair, encoders=encoders, up=choices.up, progress=progress
         )
 
 

@@ -33,9 +33,9 @@ class Run(Checked):
     weights: list[Path] | None = setting(None, "Encoders' weights: files, or folders that hold them.", panel=WORK)
     precision: Literal["fp32", "bf16", "fp16"] = setting("fp32", "Of the encoders' matrix products.", panel=WORK)
 
-    def open(self, subject: str, shares: list[str] | None = None) -> Subject:
+    def open(self, subject: str, shares: list[str] | None = None, preset: str | None = None) -> Subject:
         """Open what is evaluated, a space or a bare encoder."""
-        return open_subject(subject, self.device, self.weights, self.precision, shares)
+        return open_subject(subject, self.device, self.weights, self.precision, shares, preset)
 
     def present(self, result: Result, title: str, out: Path | None, page: str | None = None) -> None:
         """Print a result, write ``result.json`` (and ``index.html`` when there is a page) into ``out``.
@@ -70,6 +70,15 @@ EncoderWeight = Annotated[
         "--weight",
         metavar="ENCODER:MODALITY=WEIGHT",
         help="How much an encoder counts where several see one item; it is asked for items of that modality, too.",
+        show_default=False,
+    ),
+]
+WeightPreset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="Weights that the space stores (cmcr preset); routed: what its routers say (cmcr weigh).",
         show_default=False,
     ),
 ]
@@ -108,11 +117,11 @@ def open_subject(
     weights: list[Path] | None,
     precision: Literal["fp32", "bf16", "fp16"],
     shares: list[str] | None = None,
+    preset: str | None = None,
 ) -> Subject:
     """Open a space or a bare encoder, as these options say."""
     from cmcr.ask import Subject
     from cmcr.devices import choose_device
 
-    return Subject.open(
-        name, device=choose_device(device), weights=weights or (), precision=precision, shares=shares or ()
-    )
+    given = {"weights": weights or (), "precision": precision, "shares": shares or (), "preset": preset}
+    return Subject.open(name, device=choose_device(device), **given)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import typer
 
 from cmcr import console
 from cmcr.cli.modalities import memory_side, modality_option
-from cmcr.cli.options import EncoderWeight, MediaRoot, previews_in, warn_of_outside
+from cmcr.cli.options import EncoderWeight, MediaRoot, WeightPreset, previews_in, warn_of_outside
 from cmcr.errors import InputError
 from cmcr.modality import Modality
 
@@ -67,6 +67,7 @@ def retrieve(
         typer.Option(help="Which encoder embeds the query; several are mixed. (default: the space's first that can)"),
     ] = None,
     weight: EncoderWeight = None,
+    preset: WeightPreset = None,
     index: Annotated[
         Literal["exact", "flat", "hnsw", "ivf"],
         typer.Option(help="How to search; all but exact need cmcr index first."),
@@ -87,6 +88,7 @@ def retrieve(
     if (query is None) == (queries is None):
         raise typer.BadParameter("expected a QUERY or --queries FILE, and not both", param_hint="QUERY")
     from cmcr.ask import CHECKED_BYTES, Subject, ask, ask_many, open_index, retrieval_page
+    from cmcr.ask.gallery import partly_seen
     from cmcr.ask.retrieve import facts_of
     from cmcr.ask.retrieve import retrieve as find
     from cmcr.devices import choose_device
@@ -95,7 +97,8 @@ def retrieve(
 
     opened, memories = ConnectedSpace.from_pretrained(space), [Memory.open(path) for path in gallery]
     wanted = _modality(memories[0], modality)
-    subject = Subject(str(space), opened, device=choose_device(device), weights=weights or (), shares=weight or ())
+    given: dict[str, Any] = {"weights": weights or (), "shares": weight or (), "preset": preset}
+    subject = Subject(str(space), opened, device=choose_device(device), **given)
     memory = subject.gallery(memories, wanted)
     if not memory.check_content(wanted, CHECKED_BYTES):
         console.say(
@@ -115,15 +118,18 @@ def retrieve(
             console.warn(f"{each.name}: {each.note}")
     hits = find(opened, asked, memory, wanted, k, searched)
     facts = {"space": str(space)} | facts_of(opened, memory, wanted, index, searched) | subject.told_shares()
+    for note in partly_seen(memory):
+        console.say(note)
     _tell(facts, k)
     if html:
         previews = previews_in(media_root or ())
         _write_page(html, retrieval_page(asked, hits, memory, wanted, facts, previews), previews)
     _show(asked, hits, facts, as_json, many=query is None)
     if not html:
-        given = {"--in": gallery, "--encoder": encoder, "--weight": weight, "--modality": [wanted], "-k": [k]}
+        flags: dict[str, Any] = {"--in": gallery, "--encoder": encoder, "--weight": weight, "--modality": [wanted]}
+        flags |= {"--preset": [preset] if preset else [], "-k": [k]}
         again = [query] if query is not None else ["--queries", str(queries)]
-        again += [text for flag, values in given.items() for each in values or () for text in (flag, str(each))]
+        again += [text for flag, values in flags.items() for each in values or () for text in (flag, str(each))]
         console.say("next: " + shlex.join(["cmcr", "retrieve", str(space), *again, "--html", "hits.html"]))
 
 

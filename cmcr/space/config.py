@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from cmcr.space.parts import Link, Router, SpaceEncoder, Way
 from cmcr.space.projector import ProjectorConfig, expect
 
 FORMAT, VERSION, VERSIONS = "cmcr-space", 2, (1, 2)
+ROUTED = "routed"
+"""In the place of a preset: whatever the routers of the space say."""
+Preset = Mapping[Modality, Mapping[str, float]]
+"""By modality and encoder, how much a view counts."""
 HEADER_BYTES = 1 << 20
 """Bytes of names and shapes in a file of weights, at most: a projector has some ten tensors."""
 
@@ -38,6 +43,9 @@ class RouterEntry:
 
     modality: Modality
     reads: tuple[str, ...]
+    weighs: tuple[str, ...] = ()
+    hidden: tuple[int, ...] = ()
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,10 +67,13 @@ class SpaceConfig:
     metrics: dict[str, Any]
     model_sha256: str
     versions: dict[str, Any]
+    presets: dict[str, dict[Modality, dict[str, float]]] = field(default_factory=dict)
 
-    def router_dim(self, router: RouterEntry) -> int:
-        """Return the components of the vectors that a router reads, side by side."""
-        return sum(each.dim for name in router.reads for each in self.encoders if each.name == name)
+    def router(self, entry: RouterEntry) -> Router:
+        """Return a new router, which reads the vectors of its encoders side by side."""
+        dim = sum(each.dim for name in entry.reads for each in self.encoders if each.name == name)
+        more: dict[str, Any] = {"weighs": entry.weighs, "hidden": entry.hidden, "scale": entry.scale}
+        return Router(entry.modality, entry.reads, dim, **more)
 
 
 def plain_links(encoders: Sequence[SpaceEncoder], via: Modality) -> tuple[Link, ...]:
@@ -91,6 +102,8 @@ def checked_config(value: dict[str, Any]) -> SpaceConfig:
     _check_routers(config)
     expect(any(config.overlap in entry.modalities for entry in config.encoders), f"no encoder has {config.overlap}")
     _check_links(config)
+    for name, preset in config.presets.items():
+        check_preset(name, preset, config.encoders)
     return config
 
 
@@ -129,10 +142,19 @@ def _check_ways(config: SpaceConfig) -> None:
 def _check_routers(config: SpaceConfig) -> None:
     held = {entry.name: entry.modalities for entry in config.encoders}
     for router in config.routers:
-        expect(len(router.reads) > 1, f"a router of {router.modality} reads {len(router.reads)} encoders, not several")
-        for name in router.reads:
-            expect(router.modality in held.get(name, ()), f"a router reads {router.modality} of {name!r}: not there")
-        expect(len(set(router.reads)) == len(router.reads), f"a router of {router.modality} reads an encoder twice")
+        weighs = router.weighs or router.reads
+        expect(len(weighs) > 1, f"a router of {router.modality} reads {len(weighs)} encoders, not several")
+        for verb, names in (("reads", router.reads), ("weighs", weighs)):
+            for name in names:
+                expect(
+                    router.modality in held.get(name, ()), f"a router {verb} {router.modality} of {name!r}: not there"
+                )
+            expect(len(set(names)) == len(names) > 0, f"a router of {router.modality} {verb} an encoder twice, or none")
+        expect(set(router.reads) <= set(weighs), f"a router of {router.modality} reads whom it does not weigh")
+        expect(
+            all(width > 0 for width in router.hidden), f"a router of {router.modality} has layers of {router.hidden}"
+        )
+        expect(0 < router.scale < float("inf"), f"a router of {router.modality} has the scale {router.scale}")
     weighed = [router.modality for router in config.routers]
     expect(len(set(weighed)) == len(weighed), "two routers are of one modality")
 
@@ -152,6 +174,27 @@ def _check_links(config: SpaceConfig) -> None:
         expect(kept, f"base is {config.base!r}, expected the first encoder, with a map that is the identity")
 
 
+def check_preset(name: str, preset: Preset, encoders: Sequence[SpaceEncoder]) -> None:
+    """Check that each weight of a preset is a number of 0 or more of an encoder that has the modality, and not all 0.
+
+    Raises:
+        ValueError: one is not; or the name is none, or taken.
+    """
+    expect(
+        bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name)), f"preset {name!r}: expected letters and digits"
+    )
+    expect(name != ROUTED, f"preset {name!r}: the name stands for what the routers of a space say")
+    held = {entry.name: entry.modalities for entry in encoders}
+    for modality, weights in preset.items():
+        for encoder, weight in weights.items():
+            expect(
+                modality in held.get(encoder, ()), f"preset {name} weighs {modality} of {encoder!r}, which is not there"
+            )
+            fits = not isinstance(weight, bool) and 0 <= weight < float("inf")
+            expect(fits, f"preset {name} weighs {encoder!r} {weight}, expected a finite number of 0 or more")
+        expect(sum(weights.values()) > 0, f"the weights of preset {name} for {modality} sum to 0")
+
+
 def read_tensors(path: Path, config: SpaceConfig) -> dict[str, torch.Tensor]:
     """Return the tensors of a space, if they are those that its config asks for.
 
@@ -166,7 +209,7 @@ def read_tensors(path: Path, config: SpaceConfig) -> dict[str, torch.Tensor]:
     }
     for number, router in enumerate(config.routers):
         with torch.device("meta"):
-            body = Router(router.modality, router.reads, config.router_dim(router)).state_dict()
+            body = config.router(router).state_dict()
         expected |= {f"router.{number}.{key}": tensor for key, tensor in body.items()}
     expected = expected or {"none": torch.zeros(0)}
     size = sum(tensor.numel() * tensor.element_size() for tensor in expected.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -85,9 +86,15 @@ class Way:
 class Router(nn.Module):
     """Weigh the ways of an item that several encoders embed, by its raw vectors.
 
+    With ``hidden`` sizes it is OmniBind's (arXiv 2407.11895): Linear-BatchNorm-ReLU-Linear-BatchNorm-Tanh-Linear, a
+    sigmoid, and a softmax over the ways; the last hidden layer ends in the Tanh. Without, one Linear and the softmax.
+
     Attributes:
         modality: Of the items.
-        reads: The encoders whose vectors it reads, side by side in this order; it weighs the ways of the same ones.
+        reads: The encoders whose vectors it reads, side by side in this order.
+        weighs: The encoders whose ways it weighs; those that it reads, unless said.
+        hidden: Widths of the hidden layers.
+        scale: What is multiplied before the softmax: how far the weights can be apart. OmniBind's is 10 for texts.
 
     >>> import torch
     >>> from cmcr import Modality
@@ -97,14 +104,38 @@ class Router(nn.Module):
     torch.Size([3, 2])
     """
 
-    def __init__(self, modality: Modality, reads: tuple[str, ...], in_dim: int) -> None:
+    def __init__(
+        self,
+        modality: Modality,
+        reads: tuple[str, ...],
+        in_dim: int,
+        *,
+        weighs: tuple[str, ...] = (),
+        hidden: tuple[int, ...] = (),
+        scale: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.modality, self.reads = modality, reads
-        self.body = nn.Linear(in_dim, len(reads))
+        self.modality, self.reads, self.weighs = modality, reads, weighs or reads
+        self.hidden, self.scale = hidden, scale
+        layers: list[nn.Module] = []
+        for number, width in enumerate(hidden):
+            last = number + 1 == len(hidden)
+            layers += [nn.Linear(in_dim, width), nn.BatchNorm1d(width), nn.Tanh() if last else nn.ReLU()]
+            in_dim = width
+        out = nn.Linear(in_dim, len(self.weighs))
+        self.body = nn.Sequential(*layers, out) if layers else out
 
     def forward(self, raw: Tensor) -> Tensor:
         """Return (N, ways) weights, each above 0 and 1 in sum, of (N, in_dim) raw unit vectors."""
-        return F.softmax(self.body(raw), dim=1)
+        found: Tensor = self.body(raw)
+        return F.softmax((found.sigmoid() if self.hidden else found) * self.scale, dim=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what makes it, as JSON-ready values, without what is as usual."""
+        extra = {"weighs": list(self.weighs), "hidden": list(self.hidden), "scale": float(self.scale)}
+        usual = {"weighs": list(self.reads), "hidden": [], "scale": 1.0}
+        found = {name: value for name, value in extra.items() if value != usual[name]}
+        return {"modality": self.modality, "reads": list(self.reads)} | found
 
 
 class MeanOfMaps(Projector):

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 
 from cmcr.errors import InputError, nearest
-from cmcr.space.parts import SpaceEncoder
+from cmcr.space.parts import Router, SpaceEncoder
 
 
 def unit_rows(vectors: np.ndarray, encoder: SpaceEncoder) -> np.ndarray:
@@ -44,6 +45,27 @@ def checked_weights(weights: Mapping[str, float], names: Sequence[str]) -> dict[
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
             raise InputError(f"weight {weight!r} of {name}; expected a finite number of 0 or more")
     return dict(weights)
+
+
+def route(router: Router, raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return by encoder the (N, 1) weights that a router gives its view of (N, D) raw rows.
+
+    Raises:
+        InputError: rows of an encoder that it reads are not there, or it does not weigh the view of one that is.
+    """
+    what, here = f"the router of {router.modality}", ", ".join(raw)
+    if lacking := [name for name in router.reads if name not in raw]:
+        raise InputError(
+            f"{what} reads {', '.join(router.reads)}, and here are vectors of {here}; add {lacking[0]}, or give weights"
+        )
+    if other := [name for name in raw if name not in router.weighs]:
+        raise InputError(
+            f"{what} weighs {', '.join(router.weighs)}, and here are vectors of {here}; leave {other[0]} out, or give "
+            "weights"
+        )
+    with torch.inference_mode():
+        found = router(torch.from_numpy(np.concatenate([raw[name] for name in router.reads], axis=1))).numpy()
+    return {name: found[:, [number]] for number, name in enumerate(router.weighs) if name in raw}
 
 
 def weighted_mean(projected: Sequence[np.ndarray], shares: Sequence[np.ndarray]) -> np.ndarray:

@@ -20,10 +20,19 @@ from cmcr.memory import Memory
 from cmcr.modality import Modality
 from cmcr.reading import reading
 from cmcr.space.card import card
-from cmcr.space.config import FORMAT, VERSION, checked_config, plain_links, read_config, read_tensors
+from cmcr.space.config import (
+    FORMAT,
+    VERSION,
+    Preset,
+    check_preset,
+    checked_config,
+    plain_links,
+    read_config,
+    read_tensors,
+)
 from cmcr.space.parts import Link, MeanOfMaps, Router, SpaceEncoder, Way, frozen_base
 from cmcr.space.projector import OfModality, Projector
-from cmcr.space.rows import checked_weights, unit_rows, weighted_mean
+from cmcr.space.rows import checked_weights, route, unit_rows, weighted_mean
 from cmcr.space.run import refuse_memory
 
 __all__ = ["ConnectedSpace", "SpaceEncoder", "card"]
@@ -46,6 +55,7 @@ class ConnectedSpace:
         method: ``c-mcr``, ``linear``, ``route`` or another.
         recipe: The settings that made it.
         metrics: What was measured while making it.
+        presets: By name, weights of encoders to choose from where several embed one item.
 
     >>> import numpy as np
     >>> from cmcr import ConnectedSpace, Modality
@@ -71,6 +81,7 @@ class ConnectedSpace:
         ways: Sequence[Way] | None = None,
         routers: Sequence[Router] = (),
         links: Sequence[Link] | None = None,
+        presets: Mapping[str, Preset] | None = None,
     ) -> None:
         """Put a space together.
 
@@ -84,6 +95,7 @@ class ConnectedSpace:
             ways: Which maps each encoder's vectors go through.
             routers: At most one a modality.
             links: What connected the encoders; each to the first through ``overlap`` when left out.
+            presets: Weights to choose from, by name.
         """
         self.encoders = dict(encoders)
         self.ways = tuple(ways or (Way(e.name, e.modalities, (e.name,)) for e in self.encoders.values()))
@@ -94,6 +106,7 @@ class ConnectedSpace:
         self.base = frozen_base(list(self.encoders.values()), self.ways, self.maps)
         self.overlap, self.method = overlap, method
         self.recipe, self.metrics = dict(recipe or {}), dict(metrics or {})
+        self.presets = {name: {m: dict(own) for m, own in each.items()} for name, each in (presets or {}).items()}
         self._entrance = {(way.encoder, m): self._joined(way) for way in self.ways for m in way.modalities}
 
     def _joined(self, way: Way) -> Projector:
@@ -223,8 +236,8 @@ class ConnectedSpace:
             (N, dim) float32 unit vectors.
 
         Raises:
-            InputError: as ``project``; arrays of different lengths; or weights that name nobody of the call, are
-                negative, or sum to nothing.
+            InputError: as ``project``; arrays of different lengths; weights that name nobody of the call, are
+                negative, or sum to nothing; or a router that reads who is not there, or does not weigh who is.
         """
         modality = Modality(modality)
         encoders = [self.encoder_for(modality, name) for name in vectors]
@@ -239,21 +252,39 @@ class ConnectedSpace:
         ]
         return weighted_mean(projected, shares)
 
+    def way_weights(self, modality: Modality) -> dict[str, float]:
+        """Return by encoder how much its view of a modality counts, unless a router or the caller says."""
+        return {way.encoder: way.weight for way in self.ways if modality in way.modalities}
+
     def _shares(self, modality: Modality, raw: dict[str, np.ndarray], given: dict[str, float]) -> list[np.ndarray]:
         """Return for each encoder the (N, 1) weights of its rows."""
-        own = {way.encoder: way.weight for way in self.ways if modality in way.modalities}
+        router = self.routers.get(modality)
+        if router is not None and not given and len(raw) > 1:
+            found = route(router, raw)
+            return [found[name] for name in raw]
+        own = self.way_weights(modality)
         count = len(next(iter(raw.values())))
         weights = {name: given.get(name, own[name]) for name in raw}
         largest = max(weights.values()) or 1.0  # shares of it, for float32 holds no number however large or small
         shares = {name: np.full((count, 1), weight / largest, np.float32) for name, weight in weights.items()}
-        router = self.routers.get(modality)
-        if router is not None and not given and set(router.reads) == set(raw):
-            with torch.inference_mode():
-                found = router(torch.from_numpy(np.concatenate([raw[name] for name in router.reads], axis=1))).numpy()
-            shares = {name: found[:, [number]] for number, name in enumerate(router.reads)}
         if not np.all(np.sum(list(shares.values()), axis=0) > 0):
             raise InputError(f"the weights of {', '.join(raw)} sum to 0; expected one above 0")
         return [shares[name] for name in raw]
+
+    def keep_preset(self, name: str, weights: Preset | None) -> None:
+        """Store weights of encoders under a name, in the place of those that have it; None: none have it any more.
+
+        Raises:
+            InputError: a name that cannot be; a weight of nobody, below 0 or not finite; or all of a modality are 0.
+        """
+        if weights is None:
+            self.presets.pop(name, None)
+            return
+        try:
+            check_preset(name, weights, list(self.encoders.values()))
+        except ValueError as error:
+            raise InputError(f"{error}; see cmcr preset --help") from None
+        self.presets[name] = {modality: dict(own) for modality, own in weights.items()}
 
     def _identity(self) -> Any:
         """Return what, with the weights, decides where vectors go."""
@@ -267,7 +298,7 @@ class ConnectedSpace:
         return [asdict(way) | {"weight": float(way.weight)} for way in self.ways]
 
     def _routers(self) -> list[dict[str, Any]]:
-        return [{"modality": router.modality, "reads": list(router.reads)} for router in self.routers.values()]
+        return [router.to_dict() for router in self.routers.values()]
 
     def _weights(self) -> bytes:
         parts: dict[str, torch.nn.Module] = {str(number): each for number, each in enumerate(self.maps.values())}
@@ -308,7 +339,7 @@ class ConnectedSpace:
             "metrics": self.metrics,
             "model_sha256": hashlib.sha256(weights).hexdigest(),
             "versions": {"cmcr": version("cmcr"), "torch": torch.__version__},
-        }
+        } | ({"presets": self.presets} if self.presets else {})
         write_atomic(folder / "README.md", card(config).encode())
         # Last, since it is what makes the folder a space; its hash tells a half-replaced one.
         write_json(folder / "config.json", config)
@@ -326,7 +357,7 @@ class ConnectedSpace:
             config = checked_config(raw)
             tensors = read_tensors(folder / "model.safetensors", config)
             maps = {each.name: Projector(each.projector) for each in config.maps}
-            routers = [Router(each.modality, each.reads, config.router_dim(each)) for each in config.routers]
+            routers = [config.router(each) for each in config.routers]
             parts: dict[str, torch.nn.Module] = {str(number): each for number, each in enumerate(maps.values())}
             parts |= {f"router.{number}": router for number, router in enumerate(routers)}
             for name, part in parts.items():
@@ -335,5 +366,5 @@ class ConnectedSpace:
             encoders = {encoder.name: encoder for encoder in config.encoders}
             return cls(
                 encoders, maps, config.overlap, config.method, config.recipe, config.metrics,
-                ways=config.ways, routers=routers, links=config.links,
+                ways=config.ways, routers=routers, links=config.links, presets=config.presets,
             )  # fmt: skip

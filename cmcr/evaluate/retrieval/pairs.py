@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cmcr.ask import Subject
+from cmcr.ask.gallery import partly_seen
 from cmcr.errors import InputError
 from cmcr.evaluate.result import Result
 from cmcr.items import Item, join_ids, what_differs
@@ -154,7 +155,12 @@ def evaluate_memories(
         ids,
         settings={"method": subject.method} | subject.told_shares(),
         fingerprints=fingerprints,
-        notes=_notes((names[0], len(ids_a)), (names[1], len(ids_b)), pairs) + _loosely_joined(ids, partners),
+        notes=(
+            *partly_seen(memory_a),
+            *partly_seen(memory_b),
+            *_notes((names[0], len(ids_a)), (names[1], len(ids_b)), pairs),
+            *_loosely_joined(ids, partners),
+        ),
         start=start,
     )
 
