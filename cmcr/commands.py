@@ -24,6 +24,7 @@ COMMANDS = {
 
 EVALUATIONS = {
     "retrieval": ("eval_retrieval:retrieval", "Retrieval over pairs, both ways: a picture for its sound and a sound for its picture, or any other two."),
+    "sweep": ("mixtures.sweep:sweep", "Recall against the weight of an encoder: both directions, and what its items lose in the others' own space."),
     "modelnet40": ("eval_zero_shot:modelnet40", "Zero-shot classification of ModelNet40's shapes, as ULIP measures it: top-1, top-3, top-5 and each class."),
     "zero-shot": ("eval_zero_shot:zero_shot", "Zero-shot classification of any labelled images, sounds or point clouds: a folder a class, ESC-50, a manifest."),
     "localization": ("eval_localization:localization", "Sound source localisation: which part of its picture sounds? cIoU@0.5 and AUC on VGG-SS or Flickr-SoundNet."),

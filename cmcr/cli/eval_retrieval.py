@@ -12,7 +12,7 @@ import typer
 
 from cmcr import console
 from cmcr.cli.flags import with_flags
-from cmcr.cli.modalities import memory_side
+from cmcr.cli.modalities import one_modality
 from cmcr.cli.options import EncoderWeight, MediaRoot, Run, SubjectName, WeightPreset, previews_in, warn_of_outside
 from cmcr.cli.results import folder_name, tell_next
 from cmcr.errors import InputError
@@ -77,7 +77,7 @@ def retrieval(
     """
     _check(data, a, b, out)
     if data is None:
-        sides = _side(a or [], "--a"), _side(b or [], "--b")
+        sides = one_modality(a or [], "--a"), one_modality(b or [], "--b")
         opened = run.open(subject, weight, preset)
         paired, folder = _of_memories(opened, sides), out
     else:
@@ -112,14 +112,6 @@ def _pair(text: str | None) -> Pair | None:
         expected = f"expected two of {', '.join(Modality)} with a comma between"
         raise typer.BadParameter(f"{text!r}; {expected}", param_hint="--modalities")
     return Modality(names[0]), Modality(names[1])
-
-
-def _side(given: list[str], option: str) -> tuple[list[Path], Modality]:
-    sides = [memory_side(each, option) for each in given]
-    kinds = dict.fromkeys(modality for _, modality in sides)
-    if len(kinds) > 1:
-        raise typer.BadParameter(f"{' and '.join(kinds)}; one side is of one modality", param_hint=option)
-    return [path for path, _ in sides], sides[0][1]
 
 
 def _of_memories(subject: Subject, sides: Sequence[tuple[list[Path], Modality]]) -> Paired:

@@ -45,6 +45,19 @@ def memory_side(value: str, option: str) -> tuple[Path, Modality]:
         raise typer.BadParameter(str(error), param_hint=option) from None
 
 
+def one_modality(given: list[str], option: str) -> tuple[list[Path], Modality]:
+    """Return the memories of a side and its one modality, of several MEMORY:MODALITY.
+
+    Raises:
+        typer.BadParameter: as ``memory_side``, or they say several modalities.
+    """
+    sides = [memory_side(each, option) for each in given]
+    kinds = dict.fromkeys(modality for _, modality in sides)
+    if len(kinds) > 1:
+        raise typer.BadParameter(f"{' and '.join(kinds)}; one side is of one modality", param_hint=option)
+    return [path for path, _ in sides], sides[0][1]
+
+
 def names_side(value: str) -> bool:
     """Tell whether a text reads as MEMORY:MODALITY."""
     try:
