@@ -14,6 +14,9 @@ from cmcr.errors import ArtifactError, InputError
 def join(
     spaces: Annotated[list[Path], typer.Argument(metavar="SPACE", help="Spaces with the same frozen base.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The space folder to write.")],
+    average: Annotated[
+        bool, typer.Option("--average", help="An encoder that is in several enters by the mean of its maps there.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a space at the same place.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -23,7 +26,7 @@ def join(
 
     if len(spaces) < 2:
         raise InputError(f"{spaces[0]} alone; give two or more spaces to join")
-    space = join_spaces(*(ConnectedSpace.from_pretrained(path) for path in spaces))
+    space = join_spaces(*(ConnectedSpace.from_pretrained(path) for path in spaces), average=average)
     with locked(out):
         if (out / "config.json").exists() and not overwrite:
             raise ArtifactError(f"{out} holds a space; choose another folder or add --overwrite")

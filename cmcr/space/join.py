@@ -7,18 +7,25 @@ from dataclasses import replace
 from typing import Any
 
 from cmcr.errors import InputError
+from cmcr.modality import Modality
 from cmcr.space.parts import Link, Router, SpaceEncoder, Way
 from cmcr.space.space import ConnectedSpace
 
 
-def join_spaces(*spaces: ConnectedSpace) -> ConnectedSpace:
+def join_spaces(*spaces: ConnectedSpace, average: bool = False) -> ConnectedSpace:
     """Put spaces with the same frozen base into one: nothing is fitted, no vector of any of them moves.
+
+    Args:
+        spaces: Two or more.
+        average: An encoder may be in several of them, connected by other data, and then enters through the mean of
+            its maps there (FreeBind, arXiv 2405.04883); its vectors do move.
 
     Returns:
         A space with the base, the first space's other encoders, the second's, and so on.
 
     Raises:
-        InputError: no space; one without a frozen base, or with another base; an encoder or router in two of them.
+        InputError: no space; one without a frozen base, or with another base; an encoder or router in two of them,
+            unless its maps are averaged.
     """
     if not spaces:
         raise InputError("no space to join; expected two or more")
@@ -31,13 +38,15 @@ def join_spaces(*spaces: ConnectedSpace) -> ConnectedSpace:
         for name, encoder in space.encoders.items():
             if name == base.name:
                 continue
-            if name in encoders:
-                raise InputError(f"encoder {name} is in two of the spaces; it enters a space once: leave one out")
+            if name in encoders and not (average and encoder == encoders[name]):
+                again = "the mean of its maps: --average" if encoder == encoders[name] else "leave one out"
+                raise InputError(f"encoder {name} is in two of the spaces; it enters a space once: {again}")
             encoders[name] = encoder
         fresh = {name: _unused(name, maps) for way in _leaf_ways(space, base) for name in way.maps}
         maps |= {new: space.maps[old] for old, new in fresh.items()}
-        ways += [replace(way, maps=tuple(fresh[name] for name in way.maps)) for way in _leaf_ways(space, base)]
-        links += space.links
+        for way in _leaf_ways(space, base):
+            _add_way(ways, replace(way, maps=tuple(fresh[name] for name in way.maps)))
+        links += [link for link in space.links if link not in links]
         routers += space.routers.values()
     if len({router.modality for router in routers}) < len(routers):
         raise InputError("two of the spaces have a router of one modality, and a space has one: leave one space out")
@@ -45,8 +54,31 @@ def join_spaces(*spaces: ConnectedSpace) -> ConnectedSpace:
     recipe, metrics = _by_leaf((s, s.recipe) for s in spaces), _by_leaf((s, s.metrics) for s in spaces)
     return ConnectedSpace(
         encoders, maps, spaces[0].overlap, method, _merged(recipe, shared=True), _merged(metrics, shared=False),
-        ways=ways, routers=routers, links=links,
+        ways=ways, routers=routers, links=links, presets=_presets(spaces),
     )  # fmt: skip
+
+
+def _add_way(ways: list[Way], way: Way) -> None:
+    """Add a way, or its maps to those of the way that an encoder's vectors of these modalities have already."""
+    for number, each in enumerate(ways):
+        if each.encoder == way.encoder and set(each.modalities) & set(way.modalities):
+            if each.modalities != way.modalities:
+                parts = " and ".join("+".join(one.modalities) for one in (each, way))
+                raise InputError(f"{way.encoder} enters the spaces by other ways ({parts}); their maps have no mean")
+            ways[number] = replace(each, maps=each.maps + way.maps)
+            return
+    ways.append(way)
+
+
+def _presets(spaces: Sequence[ConnectedSpace]) -> dict[str, dict[Modality, dict[str, float]]]:
+    """Return the presets of all; of one name those of the first, with what the others say of other encoders."""
+    found: dict[str, dict[Modality, dict[str, float]]] = {}
+    for space in spaces:
+        for name, preset in space.presets.items():
+            for modality, weights in preset.items():
+                own = found.setdefault(name, {}).setdefault(modality, {})
+                own |= {encoder: weight for encoder, weight in weights.items() if encoder not in own}
+    return found
 
 
 def _common_base(spaces: Sequence[ConnectedSpace]) -> SpaceEncoder:
