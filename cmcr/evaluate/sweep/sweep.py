@@ -32,6 +32,10 @@ Side = tuple[Sequence[Memory], Modality]
 class Sweep(Result):
     """A result with a row for each share; ``values`` has ``DIRECTION at SHARE``.
 
+    >>> from cmcr.evaluate.sweep.sweep import Sweep
+    >>> Sweep("sweep", {}, 9, 9, {"recall@1": 0.1}, shares=(0.0, 1.0), curves={"text->audio": (0.2, 0.6)}).best()
+    1
+
     Attributes:
         shares: From 0 to 1, of the encoder that is swept.
         curves: By direction, recall@1 at each share; those of the own space begin with ``own``.
