@@ -13,7 +13,7 @@ COMMANDS = {
     "join": ("join:join", "Join spaces that were connected to one frozen base; nothing is fitted anew."),
     "preset": ("mixtures.preset:preset", "Store weights of encoders in a space under a name, or list those that it has."),
     "weigh": ("mixtures.weigh:weigh", "Train routers: of each item that several encoders see, how much the view of each counts."),
-    "import-heads": ("heads:import_heads", "Import the official C-MCR heads as a connected space."),
+    "import-heads": ("heads:import_heads", "Import the heads that C-MCR, Ex-MCR, FreeBind, OmniBind or TextME published as a connected space."),
     "retrieve": ("retrieve:retrieve", "Find the rows of a memory nearest to a query of any modality of the space."),
     "score": ("score:score", "Cosine of every A with every B, and its softmax over the Bs; without --with, of the first A with the others."),
     "index": ("retrieve:index", "Build a FAISS index of a memory as it lies in a space, kept beside the memory."),

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from cmcr.cli import app, main
 from cmcr.encoders import ALIASES
 from cmcr.errors import ArtifactError, InputError
-from cmcr.memory import EncoderInfo, MemoryWriter, Row
+from cmcr.memory import EncoderInfo, Memory, MemoryWriter, Row
 from cmcr.modality import Modality
 from cmcr.space import ConnectedSpace, heads
 
@@ -206,9 +206,7 @@ def test_an_encoder_that_is_not_here_enters_by_name_and_its_memories_are_taken(t
     assert json.loads(result.stdout)["hits"][0]["id"] == "audio-2"
     memory(tmp_path / "other", "other-clap", Modality.AUDIO)
     with pytest.raises(ArtifactError, match=r"this space connects .*\(any\)"):
-        ConnectedSpace.from_pretrained(tmp_path / "space").project(
-            heads.Memory.open(tmp_path / "other"), modality="audio"
-        )
+        ConnectedSpace.from_pretrained(tmp_path / "space").project(Memory.open(tmp_path / "other"), modality="audio")
 
 
 def test_the_imported_space_is_evaluated_and_exported_like_ours(tmp_path, capsys):

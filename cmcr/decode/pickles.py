@@ -41,8 +41,8 @@ _TYPE_CODE = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|[SU][1-9]\d{0,8}|O[48]?")
 def load(data: bytes, *, instructions: int | None = None) -> Any:
     """Return what a pickle of any protocol holds, in a time that grows with its length.
 
-    Arrays of numbers and of text are views, most of them read-only. Keys of dicts and members of sets are strings,
-    bytes, numbers, booleans or None.
+    Arrays of numbers and of text are views, most of them read-only; a torch tensor of float32 comes as one. Keys of
+    dicts and members of sets are strings, bytes, numbers, booleans or None.
 
     Args:
         data: The pickle.
@@ -92,6 +92,13 @@ class _Blank:
 
     def __init__(self) -> None:
         self.places: list[int] = []
+
+
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    """The numbers of a tensor as torch writes them: a header, their count, and the numbers last."""
+
+    content: bytes
 
 
 class _Machine:
@@ -216,6 +223,21 @@ class _Machine:
         array: np.ndarray = np.frombuffer(raw, kind) if count else np.zeros(0, kind)
         return array.reshape(shape, order=order)
 
+    def storage(self, content: Any) -> _Storage:
+        if type(content) is not bytes or b"ctorch\nFloatStorage\n" not in content[:1024]:
+            raise ItemError(f"pickled tensor of {_shown(content)}; expected one of float32")
+        return _Storage(content)
+
+    def tensor(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: object) -> np.ndarray:
+        if type(storage) is not _Storage or offset != 0 or type(shape) is not tuple or not all(map(_is_length, shape)):
+            raise ItemError("pickled tensor of an impossible shape")
+        count = math.prod(shape)
+        plain = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+        if strides != plain or storage.content[-4 * count - 8 :][:8] != count.to_bytes(8, "little"):
+            raise ItemError(f"pickled tensor of shape {shape} that is a part of another; save it whole")
+        start = len(storage.content) - 4 * count
+        return np.frombuffer(storage.content, "<f4", count, start).reshape(shape)
+
     def _objects(self, items: Any, count: int) -> np.ndarray:
         if type(items) is not list or len(items) != count:
             raise ItemError(f"pickled array of {count} objects without a list of them")
@@ -286,7 +308,7 @@ def _is_length(axis: object) -> bool:
 
 def _measure(thing: Any, depth: int, known: dict[int, int]) -> int:
     """Return how many levels of containers ``thing`` has; refuse what is too deep, endless, or not a value."""
-    if isinstance(thing, _Allowed | _Dtype | _Blank):
+    if isinstance(thing, _Allowed | _Dtype | _Blank | _Storage):
         raise ItemError(f"pickle that holds {_shown(thing)}; {_ONLY}")
     if isinstance(thing, dict):
         parts: Any = thing.values()
@@ -325,6 +347,9 @@ _CALLS: dict[str, Callable[..., Any] | None] = {
     "builtins.frozenset": lambda machine, items: frozenset(machine.members(items)),
     "builtins.bytes": lambda _: b"",
     "builtins.bytearray": _Machine.mutable,
+    "torch.storage._load_from_bytes": _Machine.storage,
+    "torch._utils._rebuild_tensor_v2": _Machine.tensor,
+    "collections.OrderedDict": lambda _: {},
     "builtins.complex": lambda _, real, imaginary: complex(float(real), float(imaginary)),
 }
 _PUSHES = frozenset(

@@ -7,7 +7,7 @@ from cmcr.lazy import lazily
 if TYPE_CHECKING:
     from cmcr.space.card import measured_table, shapes_of
     from cmcr.space.config import read_config
-    from cmcr.space.heads import import_heads
+    from cmcr.space.heads.read import import_heads
     from cmcr.space.join import join_spaces
     from cmcr.space.parts import Link, Router, SpaceEncoder, Way
     from cmcr.space.projector import Projector, ProjectorConfig, Route, initialise, with_centers
@@ -36,7 +36,7 @@ __getattr__ = lazily(
     {
         "card": ("measured_table", "shapes_of"),
         "config": ("read_config",),
-        "heads": ("import_heads",),
+        "heads.read": ("import_heads",),
         "join": ("join_spaces",),
         "parts": ("Link", "Router", "SpaceEncoder", "Way"),
         "projector": ("Projector", "ProjectorConfig", "Route", "initialise", "with_centers"),

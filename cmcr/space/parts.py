@@ -70,6 +70,8 @@ class Way:
         modalities: Of these modalities; each modality of an encoder has one way.
         maps: Names of the maps.
         weight: How much it counts where several encoders embed one item, unless a router or the caller says.
+        plain_mean: Whether the mean of its maps counts there as long as it is, which is the shorter the less they agree
+            (OmniBind), and not as a unit vector.
 
     >>> from cmcr import Modality
     >>> from cmcr.space import Way
@@ -81,6 +83,7 @@ class Way:
     modalities: tuple[Modality, ...]
     maps: tuple[str, ...]
     weight: float = 1.0
+    plain_mean: bool = False
 
 
 class Router(nn.Module):
@@ -158,7 +161,11 @@ class MeanOfMaps(Projector):
 
     def forward(self, x: Tensor, modality: str | None = None) -> Tensor:
         """Project (N, in_dim) unit vectors of one modality to (N, out_dim) unit vectors."""
-        return F.normalize(torch.stack([each(x, modality) for each in self.maps]).mean(dim=0), dim=1)
+        return F.normalize(self.mean(x, modality), dim=1)
+
+    def mean(self, x: Tensor, modality: str | None = None) -> Tensor:
+        """Return the (N, out_dim) mean of what the maps make, not normalised."""
+        return torch.stack([each(x, modality) for each in self.maps]).mean(dim=0)
 
 
 def frozen_base(encoders: Sequence[SpaceEncoder], ways: Sequence[Way], maps: dict[str, Projector]) -> str | None:

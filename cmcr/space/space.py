@@ -250,7 +250,17 @@ class ConnectedSpace:
         projected = [
             self.project(rows, encoder=name, modality=modality) for name, rows in zip(vectors, raw, strict=True)
         ]
-        return weighted_mean(projected, shares)
+        lengths = [self._lengths(name, modality, rows) for name, rows in zip(vectors, raw, strict=True)]
+        return weighted_mean(projected, [share * each for share, each in zip(shares, lengths, strict=True)])
+
+    def _lengths(self, encoder: str, modality: Modality, rows: np.ndarray) -> np.ndarray | np.float32:
+        """Return how long the (N, D) rows of an encoder are where they are mixed: 1, or (N, 1) norms of plain means."""
+        way = next(way for way in self.ways if way.encoder == encoder and modality in way.modalities)
+        entrance = self._entrance[encoder, modality]
+        if not (way.plain_mean and isinstance(entrance, MeanOfMaps)):
+            return np.float32(1)
+        with torch.inference_mode():
+            return np.asarray(entrance.mean(torch.from_numpy(rows), modality).norm(dim=1, keepdim=True).numpy())
 
     def way_weights(self, modality: Modality) -> dict[str, float]:
         """Return by encoder how much its view of a modality counts, unless a router or the caller says."""
@@ -295,7 +305,8 @@ class ConnectedSpace:
         return [[asdict(each) for each in self.encoders.values()], shapes, self._ways(), self._routers()]
 
     def _ways(self) -> list[dict[str, Any]]:
-        return [asdict(way) | {"weight": float(way.weight)} for way in self.ways]
+        told = [asdict(way) | {"weight": float(way.weight)} for way in self.ways]
+        return [{name: value for name, value in way.items() if name != "plain_mean" or value} for way in told]
 
     def _routers(self) -> list[dict[str, Any]]:
         return [router.to_dict() for router in self.routers.values()]
