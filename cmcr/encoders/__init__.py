@@ -23,6 +23,7 @@ _CLASSES = {
     "laion_clap": ("cmcr.encoders.laion_clap", "LaionClapEncoder"),
     "hf_clap": ("cmcr.encoders.hf_clap", "HfClapEncoder"),
     "ulip": ("cmcr.encoders.ulip", "UlipEncoder"),
+    "sentence-transformers": ("cmcr.encoders.texts.sentence", "SentenceEncoder"),
 }
 
 __all__ = ["ALIASES", "Encoder", "built_in_encoders", "known_encoders", "load_encoder"]
@@ -49,7 +50,8 @@ def load_encoder(
     Args:
         name: One of ``TINY``, an alias, or ``library:model``: ``open_clip:MODEL/PRETRAINED``,
             ``open_clip:hf-hub:ORG/NAME``, ``laion_clap:AMODEL[-fusion]/FILE``, ``hf_clap:FOLDER-OR-ORG/NAME``,
-            ``ulip:FILE``; or what another package registers (entry points ``cmcr.encoders``).
+            ``ulip:FILE``, ``sentence-transformers:FOLDER-OR-ORG/NAME``; or what another package registers (entry
+            points ``cmcr.encoders``).
         device: A torch device.
         weights: Files and folders where its weights are looked for first; a single file is taken whatever its name.
         precision: Of the matrix products; the weights and the vectors stay float32.

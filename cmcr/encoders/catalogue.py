@@ -89,6 +89,8 @@ OFFERS = (
     ),
     Offer("ulip:", "ulip:FILE", (_CLOUD, _IMAGE, _TEXT), 512, None, None, (),
           "https://huggingface.co/datasets/SFXX/ulip", "BSD-3-Clause code"),
+    Offer("sentence-transformers:", "sentence-transformers:FOLDER, sentence-transformers:ORG/NAME", (_TEXT,), None,
+          "sentence-transformers", "sentence-transformers", (), "fetched by the library", "by model"),
 )  # fmt: skip
 """In the order in which they are shown."""
 

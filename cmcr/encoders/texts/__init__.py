@@ -1,0 +1,1 @@
+"""Encoders of texts alone: the base that other encoders are mapped into by texts."""
