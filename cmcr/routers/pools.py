@@ -30,7 +30,7 @@ class Pool:
     Attributes:
         modality: What they are.
         views: What each encoder sees of them.
-        sources: (N,) where each was read from.
+        sources: (N,) where each was read from; its id, if from nowhere.
         left_out: Rows of the memories that not all of them have.
     """
 
@@ -86,4 +86,4 @@ def _joined(modality: Modality, holders: dict[str, Memory]) -> Pool:
     }
     known = list(first.metadata(modality))
     left_out = max(memory.rows(modality) for memory in holders.values()) - len(rows)
-    return Pool(modality, views, [known[row].source for row in rows[:, 0]], left_out)
+    return Pool(modality, views, [known[row].source or known[row].id for row in rows[:, 0]], left_out)
