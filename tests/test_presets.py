@@ -157,6 +157,8 @@ def test_routed_asks_all_whom_the_router_weighs(world, monkeypatch, capsys):  # 
     assert np.allclose(query.vector, space.mix(RAW, modality=TEXT)[0], atol=1e-6)
     assert asked(capsys, *HERE, "--preset", "routed")["encoder"] == "seer+hearer"
     assert asked(capsys, *HERE)["encoder"] == "seer"
+    assert main(["info", "space"]) == 0
+    assert "reads hearer, seer; weighs seer, hearer" in capsys.readouterr().out
     monkeypatch.setattr(
         subject_module, "load_encoder", lambda name, *a, **o: load_fake_encoder("x" * (name == "hearer") or name)
     )

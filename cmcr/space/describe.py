@@ -63,6 +63,9 @@ def space_rows(config: dict[str, Any]) -> Iterator[list[str]]:
         outer = " and ".join(link[side] for side in ("outer_a", "outer_b") if link[side])
         pairs = f" paired with {link['via_b']}" if link.get("via_b") else ""
         yield [f"link {link['a']} - {link['b']}", f"by {link['via']}{pairs}{outer and f', for {outer}'}"]
+    for router in config.get("routers", []):
+        weighs = in_words(router.get("weighs", router["reads"]))
+        yield [f"router of {router['modality']}", f"reads {in_words(router['reads'])}; weighs {weighs}"]
     for name, preset in config.get("presets", {}).items():
         told = [f"{who}:{m}={weight:g}" for m, weights in preset.items() for who, weight in weights.items()]
         yield [f"preset {name}", ", ".join(told)]
