@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from cmcr.lazy import lazily
 
 if TYPE_CHECKING:
+    from cmcr.datasets.class_lists import ClassList, read_class_list
     from cmcr.datasets.clips import read_clips
     from cmcr.datasets.labelled import Labelled, read_labelled
     from cmcr.datasets.labels import read_labels
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MODELNET40",
+    "ClassList",
     "Labelled",
+    "read_class_list",
     "read_clips",
     "read_labelled",
     "read_labels",
@@ -21,6 +24,7 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
+        "class_lists": ("ClassList", "read_class_list"),
         "clips": ("read_clips",),
         "labelled": ("Labelled", "read_labelled"),
         "labels": ("read_labels",),
