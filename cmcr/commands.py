@@ -18,6 +18,7 @@ COMMANDS = {
     "score": ("score:score", "Cosine of every A with every B, and its softmax over the Bs; without --with, of the first A with the others."),
     "index": ("retrieve:index", "Build a FAISS index of a memory as it lies in a space, kept beside the memory."),
     "export": ("retrieve:export", "Write projected vectors, or the projectors themselves, for other tools."),
+    "classify": ("classify.models:app", "Classify rows of memories by their labels, where some lack a modality: MLA, beside what it must beat."),
     "map": ("map:map_memory", "Draw memories as points of a plane, coloured by modality, label or another group, as an HTML page."),
     "demo": ("demo:demo", "Write unpaired pictures, sounds, texts and shapes; embed, connect, retrieve and evaluate them: two minutes."),
     "eval": ("evaluate:app", "Measure a space."),
@@ -31,5 +32,6 @@ EVALUATIONS = {
     "localization": ("eval_localization:localization", "Sound source localisation: which part of its picture sounds? cIoU@0.5 and AUC on VGG-SS or Flickr-SoundNet."),
     "counterfactual": ("eval_localization:counterfactual", "Counterfactual recognition: is what sounds in the picture at all? AP, max-F1, LocAcc on the Extended lists."),
     "retention": ("eval_retention:retention", "What connecting costs each source space: its own retrieval, classification and geometry, before and after."),
+    "classify": ("classify.evaluate:classify", "Accuracy against the share of missing modalities: MLA, its switches, and everything it is set beside."),
     "compare": ("eval_retention:compare", "Set methods, recipes and seeds side by side: mean and deviation, and a paired test where spaces are given."),
 }

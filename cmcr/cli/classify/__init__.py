@@ -1,0 +1,1 @@
+"""``cmcr classify`` and ``cmcr eval classify``."""

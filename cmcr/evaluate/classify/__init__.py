@@ -1,0 +1,1 @@
+"""Classification with missing modalities."""
