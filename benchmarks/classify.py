@@ -1,6 +1,8 @@
 """Classification with missing modalities on the tiny world: the tables of docs/classify.md.
 
-python benchmarks/classify.py FOLDER [--rows 900] [--seeds 5]     # writes FOLDER/count, FOLDER/kind: result and page
+python benchmarks/classify.py FOLDER [--rows 900] [--seeds 5] [--only kind] [--missing 0 30]
+
+Writes FOLDER/count and FOLDER/kind, each a result and its page, and prints the tables.
 
 Scenes of combinations that the towers know, drawn by a seed of their own, are embedded once into FOLDER. What is asked
 is the count (pictures and sounds) and the kind (pictures, sounds and clouds); vectors get noise, as much as NOISE says,
@@ -77,10 +79,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=900)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", choices=[*SHARES], help="one of the two")
+    parser.add_argument("--missing", type=int, nargs="+", help="percentages; default: those of SHARES")
     given = parser.parse_args()
     prepare(given.folder / "world", given.rows)
-    for asked, shares in SHARES.items():
-        choices = MissingChoices(seeds=given.seeds, missing=shares)
+    for asked in [given.only] if given.only else SHARES:
+        choices = MissingChoices(seeds=given.seeds, missing=given.missing or SHARES[asked])
         result = evaluate(table_of(given.folder / "world", asked), ClassifySettings(), choices)
         result.save(given.folder / asked / "result.json")
         write_text(given.folder / asked / "index.html", classify_page(result))

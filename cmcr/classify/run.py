@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from cmcr.classify.methods import fit_baselines
 from cmcr.classify.model import Classifier
 from cmcr.classify.settings import ClassifySettings
 from cmcr.classify.splits import split_rows
 from cmcr.classify.table import Table
+from cmcr.errors import InputError
 from cmcr.numbers.classification import accuracy, expected_calibration_error
 
 
@@ -37,9 +40,13 @@ def fit(table: Table, settings: ClassifySettings, listed: Mapping[str, str] | No
         listed: The split of each id; None: a quarter of each class is held out.
 
     Raises:
-        InputError: as ``split_rows``.
+        InputError: as ``split_rows``; or no training row has one of the modalities.
     """
     train, test = split_rows(table, listed, settings.seed)
+    if (empty := np.flatnonzero(~train.present.any(axis=0))).size:
+        raise InputError(
+            f"no training row has {train.channels[empty[0]].name}; leave it out, or label rows that have it"
+        )
     classifier = Classifier.fit(train, settings)
     methods = {"MLA": classifier.mla} | fit_baselines(train, settings)
     measured = {}

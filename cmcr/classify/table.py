@@ -111,12 +111,6 @@ class Table:
         )
         return replace(self, channels=tuple(channels), vectors=vectors, present=_checked(self.ids, present))
 
-    def numbered(self, classes: Sequence[str]) -> Table:
-        """Return the table with its labels numbered as in ``classes``; a label that is not there becomes unknown."""
-        of = {name: number for number, name in enumerate(classes)}
-        numbers = [of.get(self.classes[label], UNKNOWN) if label >= 0 else UNKNOWN for label in self.labels]
-        return replace(self, labels=np.array(numbers, np.int64), classes=tuple(classes))
-
 
 class _Read(NamedTuple):
     channel: Channel
@@ -177,9 +171,16 @@ def _named(channels: Sequence[Channel]) -> tuple[Channel, ...]:
                 f"{each.modality} of {each.encoder} stands there twice; give it once, with all rows in one memory"
             )
     often = Counter(each.modality for each in channels)
+    alike = Counter((each.encoder, each.modality) for each in channels)
     return tuple(
-        replace(each, name=f"{each.encoder}:{each.modality}") if often[each.modality] > 1 else each for each in channels
+        replace(each, name=_name(each, alike[each.encoder, each.modality] > 1)) if often[each.modality] > 1 else each
+        for each in channels
     )
+
+
+def _name(channel: Channel, ambiguous: bool) -> str:
+    version = f" ({channel.fingerprint[:12]})" if ambiguous else ""
+    return f"{channel.encoder}:{channel.modality}{version}"
 
 
 def _labelled(table: Table, labels: Mapping[str, str]) -> Table:

@@ -86,7 +86,7 @@ def evaluate(
         {name: {key: curve[0][key] for key in ("accuracy", "deviation", "ECE")} for name, curve in curves.items()},
         n=len(test),
         gallery=len(table.classes),
-        chance={"accuracy": float(np.bincount(test.labels).max() / len(test)), "deviation": 0.0, "ECE": 0.0},
+        chance={"accuracy": float(np.bincount(test.labels).max() / len(test))},
         settings=asdict(settings) | {"seeds": choices.seeds, "missing": list(choices.shares)}
         | {"modalities": [channel.name for channel in table.channels], "missing in training": not choices.complete},
         fingerprints={channel.name: channel.fingerprint for channel in table.channels},
