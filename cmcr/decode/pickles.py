@@ -38,15 +38,16 @@ _WIDE_KEY = 4096  # bits of a number, which is hashed anew each time
 _TYPE_CODE = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|[SU][1-9]\d{0,8}|O[48]?")
 
 
-def load(data: bytes, *, instructions: int | None = None) -> Any:
+def load(data: bytes, *, instructions: int | None = None, tensors: bool = False) -> Any:
     """Return what a pickle of any protocol holds, in a time that grows with its length.
 
-    Arrays of numbers and of text are views, most of them read-only; a torch tensor of float32 comes as one. Keys of
-    dicts and members of sets are strings, bytes, numbers, booleans or None.
+    Arrays of numbers and of text are views, most of them read-only. Keys of dicts and members of sets are strings,
+    bytes, numbers, booleans or None.
 
     Args:
         data: The pickle.
         instructions: At most that many are run; None: ``MAX_INSTRUCTIONS``.
+        tensors: Whether torch's float32 tensors are read, too, as arrays.
 
     Raises:
         ItemError: damaged, or it wants anything else: a class, a function, a persistent or external object, an array of
@@ -54,7 +55,9 @@ def load(data: bytes, *, instructions: int | None = None) -> Any:
             ``MAX_NUMBER_KEYS`` numbers as keys.
     """
     try:
-        return _Machine(len(data)).run(data, MAX_INSTRUCTIONS if instructions is None else instructions)
+        return _Machine(len(data), _CALLS | _TENSORS if tensors else _CALLS).run(
+            data, MAX_INSTRUCTIONS if instructions is None else instructions
+        )
     except ItemError:
         raise
     except Exception as error:  # a damaged program fails anywhere: an empty stack, a bad number, no end
@@ -106,9 +109,11 @@ class _Machine:
 
     Args:
         size: Of the pickle. No more than that is ever copied, however often the pickle refers to the same thing.
+        calls: What it may call, by name.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, calls: dict[str, Callable[..., Any] | None] | None = None) -> None:
+        self._calls = calls or _CALLS
         self._stack: list[Any] = []
         self._outer: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
@@ -179,13 +184,13 @@ class _Machine:
     def name(self, module: object, name: object) -> None:
         if type(module) is not str or type(name) is not str:
             raise ItemError(f"pickle that wants {_shown(name)} of {_shown(module)}; {_ONLY}")
-        if (known := f"{_SAME.get(module, module)}.{name}") not in _CALLS:
+        if (known := f"{_SAME.get(module, module)}.{name}") not in self._calls:
             raise ItemError(f"pickle that wants {_shown(f'{module}.{name}')}; {_ONLY}")
         self._stack.append(_Allowed(known))
 
     def reduce(self, _: None) -> None:
         function, arguments = self.take(2)
-        call = _CALLS[function.name] if isinstance(function, _Allowed) else None
+        call = self._calls[function.name] if isinstance(function, _Allowed) else None
         if call is None or type(arguments) is not tuple:
             raise ItemError(f"pickle that calls {_shown(function)}; {_ONLY}")
         self._stack.append(call(self, *arguments))
@@ -347,10 +352,12 @@ _CALLS: dict[str, Callable[..., Any] | None] = {
     "builtins.frozenset": lambda machine, items: frozenset(machine.members(items)),
     "builtins.bytes": lambda _: b"",
     "builtins.bytearray": _Machine.mutable,
+    "builtins.complex": lambda _, real, imaginary: complex(float(real), float(imaginary)),
+}
+_TENSORS: dict[str, Callable[..., Any] | None] = {
     "torch.storage._load_from_bytes": _Machine.storage,
     "torch._utils._rebuild_tensor_v2": _Machine.tensor,
     "collections.OrderedDict": lambda _: {},
-    "builtins.complex": lambda _, real, imaginary: complex(float(real), float(imaginary)),
 }
 _PUSHES = frozenset(
     """

@@ -91,7 +91,7 @@ def offset(path: Path, dim: int) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a folder with {' and '.join(_OFFSETS)}")
     try:
-        found = pickles.load(read_bytes(path, _MOST))
+        found = pickles.load(read_bytes(path, _MOST), tensors=True)
     except ItemError as error:
         raise ArtifactError(f"{path}: {error}; expected the mean of vectors, an array") from None
     if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.size != dim:
