@@ -542,6 +542,38 @@ def _rehash(folder):
         pass
 
 
+def classifier(folder):
+    from labelled import table
+
+    from cmcr.classify import Classifier, ClassifySettings
+
+    Classifier.fit(table(rows=12), ClassifySettings(epochs=1, width=4)).save(folder / "model")
+
+
+def read_classifier(folder):
+    from labelled import table
+
+    from cmcr.classify import Classifier
+
+    _rehash(folder / "model")
+    Classifier.from_pretrained(folder / "model").predict(table(rows=12))
+
+
+def class_lists(folder):
+    (folder / "train.csv").write_text("a_1.jpg,one,a\nb_1.jpg,two,b\n")
+    (folder / "test.txt").write_text("ID\ttext,image\n1\tpositive,positive\n2\tneutral,negative\n")
+    (folder / "validate.csv").write_text("label,youtube_id,time_start,time_end,split\nbowling,ab,5,15,val\n")
+    (folder / "val.txt").write_text("[6.2 - 8.2]\tSes01F_F000\tneu\t[2.5, 2.5, 2.5]\n")
+
+
+def read_class_lists(folder):
+    from cmcr.datasets import read_class_list
+
+    for path in (folder, *sorted(folder.iterdir())):
+        with contextlib.suppress(CmcrError):
+            read_class_list(path)
+
+
 def index(folder):
     from cmcr.search import build_index, save_index
 
@@ -806,6 +838,8 @@ LOADERS = {
     "memory": (memory, read_memory),
     "plan": (plan, read_plan),
     "space": (space, read_space),
+    "classifier": (classifier, read_classifier),
+    "class lists": (class_lists, read_class_lists),
     "index": (index, read_index),
     "run": (run, read_run),
     "recipe": (recipe, read_recipe),

@@ -359,3 +359,11 @@ def test_accuracy_counts_ties_as_wrong_and_ece_is_its_definition():
             total += own.mean() * abs(hit[own].mean() - conf[own].mean())
     assert expected_calibration_error(p, truth) == pytest.approx(total)
     assert class_accuracies(p[truth == 1], truth[truth == 1])[0] is None
+
+
+def test_qmf_does_not_run_away(monkeypatch):
+    """A confident row's logits weigh themselves: only the bound of the gradient keeps that finite at a high rate."""
+    of, fast = table().masked(random_mask(240, 2, 0.5, 0)), replace(QUICK, lr=0.4)
+    assert torch.isfinite(fit_qmf(of, fast).probabilities(of)).all()
+    monkeypatch.setattr("cmcr.classify.qmf.LARGEST", 1e9)
+    assert not torch.isfinite(fit_qmf(of, fast).probabilities(of)).all()

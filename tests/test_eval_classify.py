@@ -24,13 +24,13 @@ METHODS = [
 
 @pytest.fixture(scope="module")
 def result():
-    return evaluate(table(rows=150), QUICK, MissingChoices(seeds=2, missing=[0, 50, 80]))
+    return evaluate(table(rows=120), QUICK, MissingChoices(seeds=2, missing=[0, 80]))
 
 
 def test_every_method_has_a_number_at_every_share(result):
     assert list(result.curves) == METHODS
     for curve in result.curves.values():
-        assert [at["missing"] for at in curve] == pytest.approx([0, 0.5, 0.5], abs=0.08)
+        assert [at["missing"] for at in curve] == pytest.approx([0, 0.5], abs=0.08)
         assert all(0 <= at["accuracy"] <= 1 and at["ECE"] <= 1 and at["deviation"] >= 0 for at in curve)
     at = {name: [each["accuracy"] for each in curve] for name, curve in result.curves.items()}
     assert at["MLA"][0] > 0.9 and at["MLA"][1] > 0.7
@@ -40,10 +40,15 @@ def test_every_method_has_a_number_at_every_share(result):
 
 
 def test_classes_gap_and_forgetting_stand_beside(result):
-    assert [len(each) for each in result.per_class["MLA"]] == [3, 3, 3]
+    assert [len(each) for each in result.per_class["MLA"]] == [3, 3]
     counts = result.n / 3
     assert np.mean(result.per_class["sum"][0]) == pytest.approx(result.curves["sum"][0]["accuracy"], abs=1 / counts)
-    assert list(result.gaps) == ["image, audio"] and list(result.gaps["image, audio"]) == ["untrained", "MLA", "sum"]
+    assert list(result.gaps) == ["image, audio"] and list(result.gaps["image, audio"]) == [
+        "untrained",
+        "MLA",
+        "sum",
+        "concatenation",
+    ]
     assert all(0 < gap < 2 for gap in result.gaps["image, audio"].values())
     first = "image, then audio, with P", "image, then audio, without P"
     assert list(result.forgotten)[:2] == [*first]

@@ -12,6 +12,9 @@ from cmcr.classify.settings import ClassifySettings
 from cmcr.classify.table import Table
 from cmcr.classify.training import train_jointly
 
+LARGEST = 5.0
+"""Norm of a gradient, at most: a confident row's logits weigh themselves, and without it the loss may run away."""
+
 
 def confidences(logits: Tensor) -> Tensor:
     """Return a tenth of the log-sum-exp of the logits (minus the free energy): (..., C) -> (...)."""
@@ -66,5 +69,8 @@ def fit_qmf(table: Table, settings: ClassifySettings) -> Joint:
         alone = (losses.sum(dim=0) / batch.present.sum(dim=0).clamp(min=1)).sum()
         return alone + cross_entropy(_fused(logits, batch), batch.labels) + seen.ranking(batch, confidences(logits))
 
-    train_jointly(towers, data, settings, loss)
+    def clip(_: Batch) -> None:
+        torch.nn.utils.clip_grad_norm_(towers.parameters(), LARGEST)
+
+    train_jointly(towers, data, settings, loss, after=clip)
     return Joint(towers.eval(), quality_fused)

@@ -12,7 +12,7 @@ import numpy as np
 
 from cmcr.classify import ClassifySettings, Table
 from cmcr.classify.forgetting import forgetting
-from cmcr.classify.joint import fit_sum
+from cmcr.classify.joint import fit_concatenation, fit_sum
 from cmcr.classify.masks import random_mask
 from cmcr.classify.methods import Fitted, fit_baselines, fit_switches
 from cmcr.classify.mla import fit_mla
@@ -37,7 +37,7 @@ class MissingResult(Result):
             entries that were missing.
         per_class: By method, the accuracy of each class at each share, mean over seeds; None where no row is.
         classes: Names of the classes.
-        gaps: By pair of modalities, the distance of their mean features: untrained, after MLA, after joint training.
+        gaps: By pair of modalities, the distance of their mean features: untrained, and after each way of training.
         forgotten: By pair of modalities, with P and without: accuracy of the first, before and after the second.
     """
 
@@ -157,6 +157,7 @@ def _gaps(table: Table, seeds: Sequence[ClassifySettings], listed: Mapping[str, 
         train, test = split_rows(table, listed, settings.seed)
         untrained, after = new_towers(train, settings), fit_mla(train, settings).towers
         stages = {"untrained": untrained, "MLA": after, "sum": fit_sum(train, settings).towers}
+        stages["concatenation"] = fit_concatenation(train, settings).towers
         for a, b in _pairs(table):
             if a < b:
                 name = f"{table.channels[a].name}, {table.channels[b].name}"

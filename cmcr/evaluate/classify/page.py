@@ -24,7 +24,8 @@ def classify_page(result: MissingResult) -> str:
         _numbers(result.forgotten, "Forgetting", "One modality is learnt after the other through the shared head; "
                  "then the first is asked again. before and after: its accuracy; second: that of the other."),
         _numbers(result.gaps, "Modality gap", "Distance between the means of the unit features of two modalities, "
-                 "0 to 2: before training, after MLA, and after the same network was trained jointly (sum)."),
+                 "0 to 2: before training, after MLA, after the same network was trained jointly (sum), and after "
+                 "concatenation."),
     ]  # fmt: skip
     return page("Classification with missing modalities", sections, sentences(result), facts)
 
