@@ -88,6 +88,7 @@ def main() -> int:
     """Measure, a line of JSON a run on stderr, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--methods", default=METHODS, help="recipes as beds.py takes them; default: %(default)s")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the memories' rows")
     asked = parser.parse_args()
@@ -95,7 +96,7 @@ def main() -> int:
     quality.SIZES.update({name: max(300, int(count * asked.scale)) for name, count in quality.SIZES.items()})
     recipes = [recipe(name) for name in names_of(asked.methods)]
     found: dict[str, list[dict[str, float]]] = {each.name: [] for each in recipes}
-    for seed in range(asked.seeds):
+    for seed in range(asked.first, asked.first + asked.seeds):
         with tempfile.TemporaryDirectory() as scratch:
             world = quality.World(Path(scratch), seed)
             for number, each in enumerate(recipes):
