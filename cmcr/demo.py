@@ -26,7 +26,7 @@ from cmcr.tiny.folders import read_scenes, write_paired, write_unpaired
 TEXT, IMAGE, AUDIO, CLOUD = Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD
 SIZES = {"texts": 5000, "images": 2000, "sounds": 1500, "clouds": 1500}
 METHODS = ("ensemble", "c-mcr", "route", "linear")
-STAR = ("route", "linear")
+STAR = ("one-sided", "route", "linear")
 """Methods of three encoders in one space, into which the base enters as it is."""
 SHOWN = 4
 
