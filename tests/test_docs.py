@@ -30,9 +30,11 @@ def help_of(*command):
 
 def commands():
     named = re.compile(r"^│ ([a-z][a-z0-9-]+)  ", re.M)
-    listed, measured = named.findall(help_of()), named.findall(help_of("eval"))
-    assert len(listed) > 6 and len(measured) > 3
-    return [(name,) for name in listed if name != "eval"] + [("eval", name) for name in measured]
+    groups = ("eval", "classify")
+    listed, within = named.findall(help_of()), {name: named.findall(help_of(name)) for name in groups}
+    assert len(listed) > 6 and len(within["eval"]) > 3
+    alone = [(name,) for name in listed if name not in groups]
+    return [*alone, *((group, name) for group, names in within.items() for name in names)]
 
 
 def test_the_reference_names_every_command_and_option():
