@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from cmcr.connect.config import ConnectConfig
 from cmcr.memory.overlap import Side
-from cmcr.numbers.routing import spread_rows
+from cmcr.modality import Modality
+from cmcr.numbers.routing import BLOCK, spread_rows
 from cmcr.numbers.rows import spread
 
 if TYPE_CHECKING:
@@ -69,6 +71,19 @@ def memory_rows(side: Side, rows: np.ndarray, center: dict[str, Tensor], device:
     """Return rows of a side's outer modality, centred by its mean."""
     vectors = torch.from_numpy(side.memory.vectors(side.recalled, rows)).to(device)
     return centred_rows(vectors, center[str(side.recalled)].to(device))
+
+
+def crowd_of(side: Side, name: str, center: dict[str, Tensor], device: str) -> Tensor:
+    """Return at most ``CROWD`` rows of one modality of a side, centred by its mean; of the shared one, overlap rows."""
+    held = name == side.overlap
+    some = spread(len(side.rows) if held else side.memory.rows(Modality(name)), CROWD)
+    vectors = torch.from_numpy(side.memory.vectors(Modality(name), side.rows[some] if held else some))
+    return centred_rows(vectors.to(device), center[name].to(device))
+
+
+def mean_made(body: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return the (K,) mean of what a body makes of (N, D) rows, a block of them at a time."""
+    return torch.stack([body(block).sum(dim=0) for block in x.split(BLOCK)]).sum(dim=0) / len(x)
 
 
 def centred_rows(x: Tensor, center: Tensor) -> Tensor:

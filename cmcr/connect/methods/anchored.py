@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from cmcr.connect.methods.teacher import Teacher
-from cmcr.connect.nearness import CROWD, apart, centred_rows, memory_rows
-from cmcr.modality import Modality
-from cmcr.numbers.routing import BLOCK, likeness, rarity, spread_rows
+from cmcr.connect.nearness import CROWD, apart, crowd_of, mean_made, memory_rows
+from cmcr.numbers.routing import likeness, rarity, spread_rows
 from cmcr.numbers.rows import spread
 from cmcr.space import Projector, ProjectorConfig, bridges, initialise, with_centers
 from cmcr.space.projector import Mean
@@ -67,12 +66,7 @@ class Anchored(Teacher):
         """Set what is subtracted of what each part makes: its mean over the rows of each modality of the leaf."""
         body, side, center = _body(projector), self.sides[1], self.centers[1]
         for name in center:
-            held = name == side.overlap
-            some = spread(len(side.rows) if held else side.memory.rows(Modality(name)), CROWD)
-            vectors = torch.from_numpy(side.memory.vectors(Modality(name), side.rows[some] if held else some))
-            x = centred_rows(vectors.to(self.device), center[name].to(self.device))
-            total = torch.stack([body.raw(block).sum(dim=0) for block in x.split(BLOCK)]).sum(dim=0)
-            body.means[name].data.copy_(total / len(x))
+            body.means[name].data.copy_(mean_made(body.raw, crowd_of(side, name, center, self.device)))
 
     @torch.no_grad()
     def _weights(self, projector: Projector, sketches: list[Tensor]) -> list[float]:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from cmcr.connect.methods.teacher import Teacher
-from cmcr.connect.nearness import CROWD, apart, centred_rows, memory_rows
-from cmcr.modality import Modality
-from cmcr.numbers.routing import BLOCK, directions, likelihoods, likeness, rarity, spread_rows, turns
+from cmcr.connect.nearness import CROWD, apart, crowd_of, mean_made, memory_rows
+from cmcr.numbers.routing import directions, likelihoods, likeness, rarity, spread_rows, turns
 from cmcr.numbers.rows import spread
 from cmcr.space import Projector, bridges
 from cmcr.space.projector import Ensemble
@@ -119,12 +118,8 @@ class Views(Teacher):
         parts = projector.config.parts
         routed = torch.cat([torch.full((part.out_dim,), float(part.kind == "route")) for part in parts])
         for name in center:
-            held = name == side.overlap
-            some = spread(len(side.rows) if held else side.memory.rows(Modality(name)), CROWD)
-            vectors = torch.from_numpy(side.memory.vectors(Modality(name), side.rows[some] if held else some))
-            x = centred_rows(vectors.to(self.device), center[name].to(self.device))
-            total = torch.stack([body.raw(block).sum(dim=0) for block in x.split(BLOCK)]).sum(dim=0)
-            body.means[name].data.copy_(total / len(x) * routed.to(self.device))
+            made = mean_made(body.raw, crowd_of(side, name, center, self.device))
+            body.means[name].data.copy_(made * routed.to(self.device))
         return projector
 
     def figures(self) -> Figures:
