@@ -29,8 +29,18 @@ def test_every_example_is_tried():
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.name)
-def test_a_recipe_is_a_recipe(path):
-    assert ConnectConfig.from_toml(path).method == "c-mcr"
+def test_a_recipe_is_that_of_its_method_as_published(path):
+    method = {"many_spaces.toml": "ex-mcr", "text_anchor.toml": "text-anchor"}.get(path.name, "c-mcr")
+    assert ConnectConfig.from_toml(path).method == method
+
+
+@pytest.mark.parametrize("name", ["many_spaces.toml", "text_anchor.toml"])
+def test_the_recipes_of_many_spaces_say_what_the_defaults_are(name):
+    recipe = ConnectConfig.from_toml(EXAMPLES / name)
+    given = {each.partition("=")[0].strip() for each in (EXAMPLES / name).read_text().splitlines() if "=" in each}
+    default = ConnectConfig(recipe.method)
+    assert len(given) > 8
+    assert {key for key, value in recipe.to_dict().items() if default.to_dict()[key] != value} <= {"hidden"}
 
 
 @pytest.mark.parametrize("name", CASES)
