@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from cmcr.cli import main
 from cmcr.connect import connect
 from cmcr.connect.methods import views
 from cmcr.numbers import ranks, recall_at
-from cmcr.numbers.routing import directions, likelihoods, likeness, rarity
+from cmcr.numbers.routing import directions, likelihoods, likeness, likeness_error, rarity
 
 TEXT, IMAGE, AUDIO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO
 
@@ -67,6 +69,14 @@ def test_likeness_is_one_of_one_law_and_less_of_another():
     assert likeness(draw(3, 12, 5), torch.zeros(2, 12)) == 0.0
 
 
+def test_the_error_of_likeness_is_that_of_parts_of_the_rows():
+    overlap, rows = draw(600, 12, 0), torch.nn.functional.normalize(draw(300, 12, 1) + 0.8 * draw(1, 12, 2), dim=1)
+    found = [likeness(rows[number::5], overlap) for number in range(5)]
+    assert likeness_error(rows, overlap) == pytest.approx(np.std(found, ddof=1) / 5**0.5, rel=1e-4)
+    assert 0 < likeness_error(rows, overlap) < 0.05
+    assert likeness_error(rows[:4], overlap) == 0
+
+
 def outer_recall(space, pairs):
     image = space.project(pairs[0], encoder="enc-a", modality=IMAGE)
     audio = space.project(pairs[1], encoder="enc-b", modality=AUDIO)
@@ -83,6 +93,9 @@ def test_every_modality_enters_the_space_and_the_pair_that_nobody_trained_is_fou
     assert outer_recall(space, pairs) > 0.25  # 15 times chance
     config = space.projectors["enc-a"].config
     assert config.kind == "ensemble" and config.segments == space.projectors["enc-b"].config.segments
+    assert re.search(
+        r"likeness of the memories to the overlap \d\.\d\d ± 0\.\d\d and \d\.\d\d ± 0\.\d\d: weights", said
+    )
     assert "the space keeps 380 overlap rows" in said and "--method distill keeps none" in said
     assert 0 < space.metrics["likeness"] <= 1
     again = connect(a, b, tmp_path / "t", ConnectConfig(method="ensemble", epochs=4, min_steps=20)).space

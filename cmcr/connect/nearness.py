@@ -67,6 +67,12 @@ def apart(likenesses: tuple[float, float]) -> float:
     return sum(min(1.0, (1 - like) / (1 - KIND)) for like in likenesses) / 2
 
 
+def told(likenesses: tuple[float, float], errors: tuple[float, float]) -> str:
+    """Return in words how much two memories are like the overlap, with standard errors, and what follows from it."""
+    both = " and ".join(f"{like:.2f} ± {error:.2f}" for like, error in zip(likenesses, errors, strict=True))
+    return f"likeness of the memories to the overlap {both}: weights {apart(likenesses):.2f} as of another kind"
+
+
 def memory_rows(side: Side, rows: np.ndarray, center: dict[str, Tensor], device: str) -> Tensor:
     """Return rows of a side's outer modality, centred by its mean."""
     vectors = torch.from_numpy(side.memory.vectors(side.recalled, rows)).to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -84,6 +85,14 @@ def likeness(memory: Tensor, overlap: Tensor) -> float:
     half, others = overlap[::2], overlap[1::2]
     own, theirs = (float((rows @ half.T).amax(dim=1).mean()) for rows in (spread_rows(others, SAMPLE), memory))
     return min(own, theirs) / max(own, theirs) if min(own, theirs) > 0 else 0.0
+
+
+def likeness_error(memory: Tensor, overlap: Tensor, parts: int = 5) -> float:
+    """Return the standard error of ``likeness``, from parts of the memory's rows alone; 0 of fewer rows than parts."""
+    if len(memory) < parts:
+        return 0.0
+    found = torch.tensor([likeness(memory[number::parts], overlap) for number in range(parts)])
+    return float(found.std() / math.sqrt(parts))
 
 
 def spread_rows(rows: Tensor, count: int) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cmcr.connect.methods.teacher import Teacher
-from cmcr.connect.nearness import CROWD, apart, crowd_of, mean_made, memory_rows
-from cmcr.numbers.routing import likeness, rarity, spread_rows
+from cmcr.connect.nearness import CROWD, apart, crowd_of, mean_made, memory_rows, told
+from cmcr.numbers.routing import likeness, likeness_error, rarity, spread_rows
 from cmcr.numbers.rows import spread
 from cmcr.space import Projector, ProjectorConfig, bridges, initialise, with_centers
 from cmcr.space.projector import Mean
@@ -32,10 +32,10 @@ class Anchored(Teacher):
     """The teacher of a student that alone moves; its space averages the student with the route.
 
     Attributes:
-        likeness: Of each side's memory to the overlap; known at the end.
+        likeness: Of each side's memory to the overlap, and its standard ``errors``; known at the end.
     """
 
-    likeness = (0.0, 0.0)
+    likeness = errors = (0.0, 0.0)
 
     def maps(self) -> Maps:
         """Return the identity of the base's centred rows, and a projector into them drawn from the seed."""
@@ -53,6 +53,7 @@ class Anchored(Teacher):
         ]
         sketches = [spread_rows(crowd, SKETCH) for crowd in crowds]
         self.likeness = likeness(sketches[0], self.keys[0]), likeness(sketches[1], self.keys[1])
+        self.errors = likeness_error(sketches[0], self.keys[0]), likeness_error(sketches[1], self.keys[1])
         keys = [spread_rows(own, self.config.anchors) for own in self.keys]
         values = rarity(crowds[1], keys[1], self.config.likelihood_tau)[:, None] * keys[0]
         route = bridges.route_bridge(keys[1].cpu(), values.cpu(), self.config.likelihood_tau, 0, {})
@@ -86,8 +87,7 @@ class Anchored(Teacher):
         floats = sum(key.shape[1] for key in self.keys)
         return (
             *super().notes(),
-            f"likeness of memories and overlap {self.likeness[0]:.2f} and {self.likeness[1]:.2f}: "
-            f"weights {apart(self.likeness):.2f} as of another kind",
+            told(self.likeness, self.errors),
             f"the space keeps {kept} overlap rows ({4e-6 * kept * floats:.0f} MB), which each row of the leaf is "
             "compared with",
         )

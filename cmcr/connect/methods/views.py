@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from cmcr.connect.methods.teacher import Teacher
-from cmcr.connect.nearness import CROWD, apart, crowd_of, mean_made, memory_rows
-from cmcr.numbers.routing import directions, likelihoods, likeness, rarity, spread_rows, turns
+from cmcr.connect.nearness import CROWD, apart, crowd_of, mean_made, memory_rows, told
+from cmcr.numbers.routing import directions, likelihoods, likeness, likeness_error, rarity, spread_rows, turns
 from cmcr.numbers.rows import spread
 from cmcr.space import Projector, bridges
 from cmcr.space.projector import Ensemble
@@ -54,10 +54,10 @@ class Views(Teacher):
     ========  =========================  ==================
 
     Attributes:
-        likeness: Of each side's memory to the overlap; known at the end.
+        likeness: Of each side's memory to the overlap, and its standard ``errors``; known at the end.
     """
 
-    likeness = (0.0, 0.0)
+    likeness = errors = (0.0, 0.0)
 
     def finish(self, maps: Maps) -> Maps:
         """Return the students with the other views beside them, each as varied between the memories as the others."""
@@ -65,6 +65,8 @@ class Views(Teacher):
         sides = self._side(0), self._side(1)
         first, second = (likeness(spread_rows(side.crowd, SKETCH), side.keys) for side in sides)
         self.likeness = first, second
+        errors = [likeness_error(spread_rows(side.crowd, SKETCH), side.keys) for side in sides]
+        self.errors = errors[0], errors[1]
         sketches = [
             torch.cat(list(_described(side, spread_rows(side.crowd, SKETCH), self.config.likelihood_tau)))
             for side in sides
@@ -132,8 +134,7 @@ class Views(Teacher):
         floats = sum(2 * key.shape[1] + self.config.directions for key in self.keys)
         return (
             *super().notes(),
-            f"likeness of the memories to the overlap {self.likeness[0]:.2f} and {self.likeness[1]:.2f}: "
-            f"weights {apart(self.likeness):.2f} as of another kind",
+            told(self.likeness, self.errors),
             f"the space keeps {kept} overlap rows ({4e-6 * kept * floats:.0f} MB), which each row is compared with; "
             "--method distill keeps none",
         )
