@@ -191,6 +191,15 @@ def test_ids_that_a_memory_lacks_are_counted_and_too_few_are_refused(things):
         join_pairs(a, b, IMAGE, AUDIO, [*same_rows(9), ("x", "1")])
 
 
+def test_an_id_is_found_as_it_stands_and_one_that_may_be_either_of_two_rows_is_refused(things):
+    names = ["0", *(str(row) for row in range(2, 400)), " 0"]
+    a, b = ArrayMemory("eye", {"image": seen(things)}, ids={"image": names}), unlike(things)[1]
+    found = join_pairs(a, b, IMAGE, AUDIO, [(name, "7") for name in (" 0", *map(str, range(2, 12)))])
+    assert found.rows_a.tolist() == [*range(1, 11), 399]
+    with pytest.raises(InputError, match="both may be '0 '"):
+        join_pairs(a, b, IMAGE, AUDIO, [("0 ", "0"), *same_rows(20)])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cmcr.errors import InputError
-from cmcr.items import read_table
-from cmcr.items.ids import joining_form
+from cmcr.items import ById, read_table
 from cmcr.memory.memory import Memory
 from cmcr.modality import Modality
 
@@ -83,12 +82,14 @@ def join_pairs(
     """Find the rows of listed ids; a pair that is listed twice counts once.
 
     Raises:
-        InputError: fewer than ``LEAST`` pairs are in both memories.
+        InputError: fewer than ``LEAST`` pairs are in both memories, or an id may be either of two rows.
     """
     modality_a, modality_b = Modality(modality_a), Modality(modality_b)
     rows_a, rows_b = _rows_by_id(a, modality_a), _rows_by_id(b, modality_b)
-    listed = [(joining_form(str(one)), joining_form(str(other))) for one, other in pairs]
-    found = sorted({(rows_a[one], rows_b[other]) for one, other in listed if one in rows_a and other in rows_b})
+    listed = [(str(one), str(other)) for one, other in pairs]
+    found = sorted(
+        {(int(rows_a[one]), int(rows_b[other])) for one, other in listed if one in rows_a and other in rows_b}
+    )
     unknown = sum(one not in rows_a or other not in rows_b for one, other in listed)
     if len(found) < LEAST:
         first = next(
@@ -102,5 +103,5 @@ def join_pairs(
     return KnownPairs(modality_a, ours, modality_b, theirs, unknown)
 
 
-def _rows_by_id(memory: Memory, modality: Modality) -> dict[str, int]:
-    return {joining_form(name): row for row, name in enumerate(memory.ids(modality))}
+def _rows_by_id(memory: Memory, modality: Modality) -> ById:
+    return ById({name: str(row) for row, name in enumerate(memory.ids(modality))}, str(memory.path))
