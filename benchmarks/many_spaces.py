@@ -1,11 +1,12 @@
-"""Three encoders in the space of one that stays, every one-sided method, on the tiny world.
+"""Three encoders in the space of one that stays, every one-sided method, on the tiny world; two-sided ones apart.
 
     python benchmarks/many_spaces.py --seeds 5
     python benchmarks/many_spaces.py --seeds 1 --methods one-sided,ex-mcr,decoupled=false --scale 0.25
 
 tiny-clip is the base, tiny-clap comes by text, tiny-ulip by image; sounds and shapes share nothing. Beds of two spaces
 are measured by ``beds.py``, which takes the same methods. A row a method: R@1 of pairs that nobody trained on, what
-each encoder keeps of its own, and the seconds of each link.
+each encoder keeps of its own, and the seconds of each link. A method that moves both spaces (c-mcr,
+ensemble) makes a space of each link: sounds and shapes meet nowhere, and of tiny-clip the mean of both is told.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from lab_measure import Recipe, names_of, recipe
 
 from cmcr import ConnectedSpace, Memory, Modality
 from cmcr.connect import connect
+from cmcr.connect.methods import load_method
 from cmcr.numbers import ranks, recall_at
 
 TEXT, IMAGE, AUDIO, CLOUD = Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD
-METHODS = "linear,route,one-sided,ex-mcr,text-anchor"
+METHODS = "linear,route,one-sided,ex-mcr,text-anchor,c-mcr,ensemble"
 Seen = tuple[Memory, Modality]
 
 
@@ -37,15 +39,22 @@ def galleries(x: np.ndarray, y: np.ndarray, size: int) -> float:
     return 100 * float(np.mean([recall_at(ranks(a[p], b[p]), 1) for p in parts for a, b in ((x, y), (y, x))]))
 
 
-def row(space: ConnectedSpace, world: quality.World) -> dict[str, float]:
-    """Return R@1 of the pairs, and the share of its own that each encoder keeps."""
+def row(spaces: list[ConnectedSpace], world: quality.World) -> dict[str, float]:
+    """Return R@1 of the pairs that meet in a space, and the share of its own that each encoder keeps."""
     clip, clap, ulip = world.test_clip, world.test_clap, world.test_ulip
 
     def raw(seen: Seen) -> np.ndarray:
         return quality.by_id(*seen)
 
-    def placed(seen: Seen) -> np.ndarray:
+    def placed(seen: Seen, space: ConnectedSpace) -> np.ndarray:
         return space.project(raw(seen), encoder=seen[0].encoder.name, modality=seen[1])
+
+    def met(a: Seen, b: Seen) -> float:
+        """Return R@1 of two modalities, a mean over the spaces that hold both; nan where none does."""
+        names = {a[0].encoder.name, b[0].encoder.name}
+        both = [space for space in spaces if names <= set(space.encoders)]
+        found = [galleries(placed(a, space), placed(b, space), world.per_gallery) for space in both]
+        return float(np.mean(found)) if found else float("nan")
 
     pairs = {
         "sound-picture": ((clap, AUDIO), (clip, IMAGE)),
@@ -57,21 +66,22 @@ def row(space: ConnectedSpace, world: quality.World) -> dict[str, float]:
         "clap keeps": ((clap, TEXT), (clap, AUDIO)),
         "ulip keeps": ((ulip, IMAGE), (ulip, CLOUD)),
     }
-    size = world.per_gallery
-    found = {name: galleries(placed(a), placed(b), size) for name, (a, b) in pairs.items()}
-    kept = {
-        name: 100 * galleries(placed(a), placed(b), size) / galleries(raw(a), raw(b), size)
-        for name, (a, b) in own.items()
-    }
+    found = {name: met(a, b) for name, (a, b) in pairs.items()}
+    kept = {name: 100 * met(a, b) / galleries(raw(a), raw(b), world.per_gallery) for name, (a, b) in own.items()}
     return found | kept
 
 
 def measure(world: quality.World, asked: Recipe, seed: int, folder: Path) -> dict[str, float]:
-    """Connect all three by one recipe; return its row, with the seconds a link took."""
+    """Connect all three by one recipe, or the base with each where both move; return its row, with a link's seconds."""
+    config = asked.config.replace(seed=seed)
     start = time.perf_counter()
-    made = connect(world.clip, world.clap, world.ulip, out=folder, config=asked.config.replace(seed=seed))
-    seconds = (time.perf_counter() - start) / len(made.links)
-    return row(made.space, world) | {"s a link": seconds}
+    if load_method(config.method).one_sided:
+        spaces = [connect(world.clip, world.clap, world.ulip, out=folder, config=config).space]
+    else:
+        leaves = (world.clap, world.ulip)
+        spaces = [connect(world.clip, leaf, out=folder / leaf.encoder.name, config=config).space for leaf in leaves]
+    seconds = (time.perf_counter() - start) / 2
+    return row(spaces, world) | {"s a link": seconds}
 
 
 def table(found: dict[str, list[dict[str, float]]]) -> str:
@@ -80,7 +90,8 @@ def table(found: dict[str, list[dict[str, float]]]) -> str:
     lines = ["| method | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
     for method, rows in found.items():
         cells = [[each[name] for each in rows] for name in names]
-        lines.append(f"| {method} | " + " | ".join(f"{np.mean(c):.1f} ± {np.std(c):.1f}" for c in cells) + " |")
+        told = ["" if np.isnan(c).any() else f"{np.mean(c):.1f} ± {np.std(c):.1f}" for c in cells]
+        lines.append(f"| {method} | " + " | ".join(told) + " |")
     return "\n".join(lines)
 
 
