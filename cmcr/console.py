@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 _LONGEST = 3000
 """Characters of an error that are shown at most."""
 
+_PAUSE = 10.0
+"""Seconds between two lines of progress where no bar can be drawn."""
+
+_quiet = False
+
+
+def be_quiet(quiet: bool) -> None:
+    """Set whether only warnings, errors and results are told: no notes, no progress."""
+    global _quiet
+    _quiet = quiet
+
 
 def _stderr() -> Console:
     from rich.console import Console
@@ -33,7 +45,12 @@ def _stderr() -> Console:
 
 
 def say(text: str) -> None:
-    """Tell the user something on one line of stderr, word for word (no markup is read from it)."""
+    """Tell the user something on one line of stderr, word for word (no markup is read from it); unless quiet."""
+    if not _quiet:
+        _tell(text)
+
+
+def _tell(text: str) -> None:
     try:
         sys.stderr.write(printable(text) + "\n")
     except (OSError, ValueError):  # nobody can be told: no reason to stop
@@ -42,7 +59,7 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """Tell the user on stderr that something is not as it should be, though work goes on."""
-    say(f"warning: {text}")
+    _tell(f"warning: {text}")
 
 
 def fail(text: str) -> None:
@@ -50,14 +67,14 @@ def fail(text: str) -> None:
     line = " ".join(text.split())
     if len(line) > _LONGEST:  # it quotes what a stranger's file holds; the cure stands at the end
         line = f"{line[: _LONGEST * 2 // 3]} … {line[-_LONGEST // 3 :]}"
-    say(f"error: {line}")
+    _tell(f"error: {line}")
 
 
 @contextmanager
 def progress(label: str) -> Iterator[Progress]:
-    """Yield a progress callback: a bar with rate and ETA on a terminal, silence elsewhere."""
-    if not sys.stderr.isatty():
-        yield silent
+    """Yield a progress callback: a bar with the time left on a terminal, a line now and then elsewhere."""
+    if _quiet or not sys.stderr.isatty():
+        yield silent if _quiet else _lines(label)
         return
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -70,6 +87,26 @@ def progress(label: str) -> Iterator[Progress]:
             bar.update(task, completed=done, total=total, note=printable(note))
 
         yield update
+
+
+def _lines(label: str) -> Progress:
+    """Return a callback for a log: what takes longer than a pause says how far it is, and how long it will take."""
+    started = told = time.monotonic()
+
+    def update(done: int, total: int, note: str = "") -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= _PAUSE and done:
+            told = now
+            left = (now - started) / done * (total - done)
+            say(f"{label}: {done:,} of {total:,}, about {_lasting(left)} left{f' ({note})' if note else ''}")
+
+    return update
+
+
+def _lasting(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes > 90 else f"{minutes} min {seconds} s"
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:

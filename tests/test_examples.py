@@ -1,5 +1,6 @@
 """Every example runs."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,13 @@ def test_example_runs(name, tmp_path):
     assert said in done.stdout
     if "recall@1 " in done.stdout:
         assert float(done.stdout.split("recall@1 ")[1].split()[0]) > 0.5
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_top_to_bottom(tmp_path):
+    cells = json.loads((EXAMPLES / "first_minute.ipynb").read_text())["cells"]
+    assert not [cell for cell in cells if cell.get("outputs")], "outputs belong to whoever runs it"
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split("recall@1 ")[1].split(",")[0]) > 0.3

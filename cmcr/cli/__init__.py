@@ -20,6 +20,10 @@ TRACEBACK = "CMCR_TRACEBACK"
 """The environment variable that lets an unforeseen error show where it arose."""
 
 
+GENERAL = ("-q", "--quiet", "-v", "--verbose")
+"""What may stand anywhere in a command line, for no command has a flag or takes a value of that name."""
+
+
 class _Commands(LazyGroup):
     """The commands; what is wrong with a command line is told as every other error is, in one printable line.
 
@@ -72,11 +76,24 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Tell only results, warnings and errors. May stand anywhere.")
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Tell versions, threads, time and memory too. May stand anywhere."),
+    ] = False,
 ) -> None:
     """Connect pretrained contrastive spaces without paired data."""
+    console.be_quiet(quiet)
+    if verbose:
+        from cmcr.cli.verbose import tell_surroundings
+
+        context.call_on_close(tell_surroundings())
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -110,7 +127,10 @@ def _arguments(argv: list[str] | None) -> list[str]:
     arguments = sys.argv[1:] if argv is None else argv
     if bad := next((each for each in arguments if "\0" in each), None):
         raise InputError(f"argument {bad[:60]!r} holds a NUL, which no name may; leave it out")
-    return arguments
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    # These two belong to the program, and people write them behind the command.
+    general = [each for each in arguments[:end] if each in GENERAL]
+    return general + [each for each in arguments[:end] if each not in GENERAL] + arguments[end:]
 
 
 def _failed(error: Exception) -> int:

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from cmcr.connect import Connection
 
 
+def _tell_measures(value: bool) -> None:
+    if value:
+        from cmcr.space.measures import MEASURES
+
+        console.show_table(("measure", "what it is"), MEASURES.items())
+        raise typer.Exit
+
+
 @with_settings
 def connect(
     context: typer.Context,
@@ -52,6 +60,10 @@ def connect(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     tensorboard: Annotated[Path | None, typer.Option(help="Also write TensorBoard logs into this folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    help_metrics: Annotated[
+        bool,
+        typer.Option("--help-metrics", callback=_tell_measures, is_eager=True, help="Say what is measured, and exit."),
+    ] = False,
     **settings: Any,
 ) -> None:
     """Connect memories that share a modality with the first into one space, without any pair of the others."""
@@ -102,6 +114,7 @@ def _report(connection: Connection, out: Path, memory_a: Path, as_json: bool) ->
 
         columns = ("measure (held-out overlap)", "value", "by chance")
         console.show_table(columns, measured_table(space.metrics), title=f"{space.method} -> {out}")
+        console.say("what each measure is: cmcr connect --help-metrics")
     base = next(iter(space.encoders.values()))
     outer = next((m for m in base.modalities if m != space.overlap), space.overlap)
     console.say(f"next: cmcr retrieve {out} QUERY --in {memory_a} --modality {outer} -k 10")

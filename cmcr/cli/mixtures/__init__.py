@@ -1,1 +1,1 @@
-"""Commands about items that several encoders see: weights stored by name, swept, and learned by a router."""
+"""Commands about spaces of many encoders: joined, and their weights stored by name, swept, or learned by a router."""
