@@ -2,11 +2,11 @@
 
 python benchmarks/classify.py FOLDER [--rows 900] [--seeds 5] [--only kind] [--missing 0 30]
 
-Writes FOLDER/count and FOLDER/kind, each a result and its page, and prints the tables.
+Writes FOLDER/count, FOLDER/size and FOLDER/kind, each a result and its page, and prints the tables.
 
 Scenes of combinations that the towers know, drawn by a seed of their own, are embedded once into FOLDER. What is asked
-is the count (pictures and sounds) and the kind (pictures, sounds and clouds); vectors get noise, as much as NOISE says,
-so that none is perfect and one is ahead. Nothing is chosen by these numbers: settings are the defaults.
+is the count and the size (pictures and sounds) and the kind (clouds, pictures and sounds); vectors get noise, as much
+as NOISE says, so that none is perfect and one is ahead. Nothing is chosen by these numbers: settings are the defaults.
 """
 
 from __future__ import annotations
@@ -33,9 +33,13 @@ from cmcr.tiny.world import train_scenes
 SCENES = 9_000_000
 """Seed of the scenes, far from those that towers were trained on."""
 SIDES = {"image": ("images", "tiny-clip"), "audio": ("sounds", "tiny-clap"), "point_cloud": ("clouds", "tiny-ulip")}
-NOISE = {"count": {"image": 0.5, "audio": 1.0}, "kind": {"point_cloud": 0.75, "image": 1.5, "audio": 1.5}}
+NOISE = {
+    "count": {"image": 0.5, "audio": 1.0},
+    "size": {"audio": 1.0, "image": 1.5},
+    "kind": {"point_cloud": 0.75, "image": 1.5, "audio": 1.5},
+}
 """Length of the noise over that of the vector, for each modality, the dominant one first."""
-SHARES = {"count": [0, 10, 20, 30, 40, 50], "kind": [0, 20, 40, 60]}
+SHARES = {"count": [0, 10, 20, 30, 40, 50], "size": [0, 10, 20, 30, 40, 50], "kind": [0, 10, 20, 30, 40, 50, 60]}
 """Every row keeps one modality: of two, half is the most that can be missing, of three two thirds."""
 
 
@@ -79,7 +83,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=900)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", choices=[*SHARES], help="one of the two")
+    parser.add_argument("--only", choices=[*SHARES], help="one of the three")
     parser.add_argument("--missing", type=int, nargs="+", help="percentages; default: those of SHARES")
     given = parser.parse_args()
     prepare(given.folder / "world", given.rows)

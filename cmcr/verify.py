@@ -1,4 +1,4 @@
-"""What ``cmcr info --verify`` looks at: everything in a space or a run, one line a problem."""
+"""What ``cmcr info --verify`` looks at: everything in a space, a run, a memory or a classifier, one line a problem."""
 
 from __future__ import annotations
 
@@ -10,17 +10,42 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
+from cmcr.classify.describe import classifier_problems
 from cmcr.connect import ConnectConfig
 from cmcr.decode import memory_bytes
 from cmcr.errors import CmcrError
 from cmcr.files import check_regular, left_behind, read_lines
+from cmcr.memory import Memory
 from cmcr.printable import printable
 from cmcr.reading import open_npy, parse_json, plainly, read_bytes, read_json, why
+from cmcr.search.verify import memory_problems
 from cmcr.space import ConnectedSpace, read_config
 from cmcr.space.card import card
+from cmcr.space.describe import CLASSIFIER
 
 CARD_BYTES = 1 << 20
 _BLOCK = 8192
+
+
+def verified(folder: Path, config: dict[str, Any] | None) -> tuple[str, list[str], str]:
+    """Return what lies in a folder, what is wrong with it, and what it holds if nothing is.
+
+    Args:
+        folder: Of a memory, a space, a classifier or a run.
+        config: As ``config_in`` finds it.
+
+    Raises:
+        ArtifactError: it does not open.
+    """
+    if config is not None and config["format"] == CLASSIFIER:
+        return "classifier", classifier_problems(folder), " + ".join(each["name"] for each in config["channels"])
+    if config is not None:
+        return "space", space_problems(folder), " + ".join(each["name"] for each in config["encoders"])
+    if is_run(folder):
+        return "run", run_problems(folder), "run"
+    memory = Memory.open(folder)
+    held = ", ".join(f"{memory.rows(kind)} {kind}" for kind in memory.modalities) or "empty"
+    return "memory", memory_problems(memory), held
 
 
 def space_problems(folder: Path) -> list[str]:

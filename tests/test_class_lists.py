@@ -56,6 +56,7 @@ def test_files_of_a_folder_are_its_splits(tmp_path):
     (tmp_path / "train_titles.csv").write_text("a_1.jpg,one,a\nb_1.jpg,two,b\n")
     (tmp_path / "test_titles.csv").write_text("a_2.jpg,three,a\n")
     (tmp_path / "readme.txt").write_text("nothing here")
+    (tmp_path / "._train_titles.csv").write_bytes(b"\x00\x05\x16\x07")
     found = read_class_list(tmp_path)
     assert dict(found.labels) == {"a_1": "a", "b_1": "b", "a_2": "a"}
     assert dict(found.splits) == {"a_1": "train", "b_1": "train", "a_2": "test"}
@@ -66,6 +67,7 @@ def test_sessions_of_iemocap_are_found_below_a_folder(tmp_path):
         folder = tmp_path / session / "dialog" / "EmoEvaluation"
         folder.mkdir(parents=True)
         (folder / "x.txt").write_text(f"[1.0 - 2.0]\t{session}_F000\tang\t[2.5, 2.5, 2.5]\n")
+        (folder / "._x.txt").write_bytes(b"\x00\x05\x16\x07")  # as a Mac left them in the archive
     assert dict(read_class_list(tmp_path).labels) == {"Session1_F000": "ang", "Session2_F000": "ang"}
 
 
@@ -76,6 +78,7 @@ def test_sessions_of_iemocap_are_found_below_a_folder(tmp_path):
         ("l.csv", "a,x\na,y\n", "'a' has two classes, 'x' and 'y'; keep one"),
         ("l.txt", "a\tx\ttrain\na\tx\ttest\n", "'a' has two splits, 'train' and 'test'; keep one"),
         ("l.csv", "label,text\nx,hello\n", "looked for id and"),
+        ("l.csv", "file,emotion,split\na.wav,ANG,train\n", "looked for id and .*; saw file emotion split"),
         ("l.txt", "\n\n", "no label in it"),
     ],
 )

@@ -14,7 +14,7 @@ from cmcr.classify.joint import fit_alone, fit_concatenation, fit_sum, only
 from cmcr.classify.late import fit_late, fit_logistic
 from cmcr.classify.masks import random_mask
 from cmcr.classify.methods import fit_baselines, fit_switches
-from cmcr.classify.mla import Alternating, Mla, fit_mla
+from cmcr.classify.mla import Alternating, Mla, annealed, fit_mla
 from cmcr.classify.network import Batch, new_towers
 from cmcr.classify.ogm_ge import coefficients, fit_ogm_ge
 from cmcr.classify.projection import Projection
@@ -132,6 +132,21 @@ def test_the_heads_step_is_the_gradient_times_p():
     assert torch.equal(weights(plain.towers.adapters[0]), weights(projected.towers.adapters[0]))
 
 
+def test_alpha_falls_to_a_tenth_within_each_epoch(monkeypatch):
+    """0.1^(1 + b/B) at batch b of B, as the released code has it; the switch acts, and only on what P protects."""
+    assert annealed(0.1, 0) == 0.1 and annealed(0.1, 0.5) == pytest.approx(0.1**1.5)
+    of, alphas = table(rows=64), []
+    update = Projection.update
+    monkeypatch.setattr(Projection, "update", lambda p, h: (alphas.append(p.alpha), update(p, h)))
+    few = replace(QUICK, epochs=2, batch=16, anneal_alpha=True)
+    falling = fit_mla(of, few)
+    once = [0.1 ** (1 + b / 4) for b in range(4) for _ in of.channels]
+    assert alphas == pytest.approx(once * 2)
+    assert not torch.equal(weights(falling.towers), weights(fit_mla(of, replace(few, anneal_alpha=False)).towers))
+    without = [fit_mla(of, replace(few, project=False, anneal_alpha=each)) for each in (True, False)]
+    assert torch.equal(weights(without[0].towers), weights(without[1].towers))
+
+
 def test_with_p_the_first_modality_is_not_forgotten():
     """The same data, learnt one modality after the other, with and without P."""
     settings = ClassifySettings(epochs=20, width=16, batch=16)
@@ -217,7 +232,7 @@ def test_switches_turn_one_thing_each():
     of = table()
     mla = fit_mla(of, QUICK)
     found = fit_switches(of, QUICK, mla)
-    assert list(found) == ["MLA without P", "MLA, equal weights", "MLA, order reversed"]
+    assert list(found) == ["MLA without P", "MLA, alpha annealed", "MLA, equal weights", "MLA, order reversed"]
     assert found["MLA, equal weights"] == Mla(mla.towers, dynamic=False)
     assert not torch.equal(weights(found["MLA without P"].towers), weights(mla.towers))
 

@@ -137,6 +137,29 @@ def test_what_is_refused_is_one_line(place, capsys, argv, code, said):
     assert found == code and said in err and err.count("\n") == 1
 
 
+def test_info_says_what_a_classifier_reads_and_tells_apart(place, capsys):
+    assert main(["info", "model"]) == 0
+    said = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert said["classifier"] == "MLA, a step each of image, audio"
+    assert said["reads image"] == "image of see; 12 -> 16; fp-see" and said["classes"] == "3: bell, drum, horn"
+    assert said["metrics.rows"] == "82" and said["metrics.MLA"].startswith("accuracy 0.9")
+    assert said["settings.epochs"] == "8" and said["settings.anneal_alpha"] == "False"
+    assert main(["info", "model", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(Path("model/config.json").read_text())
+
+
+def test_info_verifies_a_classifier(place, capsys):
+    assert main(["info", "model", "--verify"]) == 0
+    assert "model: sound: image + audio" in capsys.readouterr().err
+    Path("model/.config.json.0123456789abcdef.partial").touch()
+    Path("model/model.safetensors").write_bytes(Path("model/model.safetensors").read_bytes()[:-1] + b"x")
+    assert main(["info", "model", "--verify"]) == 1
+    assert "is not the file config.json names; fit anew" in capsys.readouterr().err
+    edit(lambda c: c.update(version=2))
+    assert main(["info", "model"]) == 1
+    assert "version 2, expected 'cmcr-classifier' version 1" in capsys.readouterr().err
+
+
 def edit(change):
     path = Path("model/config.json")
     value = json.loads(path.read_text())

@@ -17,8 +17,8 @@ from cmcr.modality import Modality
 
 QUICK = ClassifySettings(epochs=6, width=16, batch=32)
 METHODS = [
-    "MLA", "MLA without P", "MLA, equal weights", "MLA, order reversed", "image alone", "audio alone", "concatenation",
-    "sum", "late fusion", "OGM-GE", "QMF",
+    "MLA", "MLA without P", "MLA, alpha annealed", "MLA, equal weights", "MLA, order reversed", "image alone",
+    "audio alone", "concatenation", "sum", "late fusion", "OGM-GE", "QMF",
 ]  # fmt: skip
 
 

@@ -18,8 +18,9 @@ from cmcr.errors import ArtifactError, InputError
 from cmcr.memory import MANIFEST
 from cmcr.reading import read_bytes, read_json, reading
 from cmcr.schema import checked
+from cmcr.space.describe import CLASSIFIER
 
-FORMAT, VERSION = "cmcr-classifier", 1
+FORMAT, VERSION = CLASSIFIER, 1
 HEADER_BYTES = 1 << 20
 """Bytes of names and shapes in a file of weights, at most."""
 CURE = "fit anew with cmcr classify fit"
@@ -37,6 +38,11 @@ class ModelConfig:
     metrics: dict[str, Any]
     model_sha256: str
     versions: dict[str, Any]
+
+    @property
+    def steps(self) -> tuple[Channel, ...]:
+        """The channels in the order in which a batch trains them."""
+        return self.channels if self.settings.order == "given" else self.channels[::-1]
 
     def towers(self) -> Towers:
         """Return untrained towers of these sizes."""

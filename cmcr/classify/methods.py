@@ -51,11 +51,14 @@ def fit_baselines(table: Table, settings: ClassifySettings) -> dict[str, Fitted]
 
 
 def fit_switches(table: Table, settings: ClassifySettings, mla: Mla) -> dict[str, Fitted]:
-    """Return what MLA is with one switch turned: P, the weights of its fusion, the order of its steps."""
+    """Return what MLA is with one switch turned: P, its alpha, the weights of its fusion, the order of its steps."""
     turned: Literal["given", "reversed"] = "given" if settings.order == "reversed" else "reversed"
     return {
         "MLA without P" if settings.project else "MLA with P": fit_mla(
             table, replace(settings, project=not settings.project)
+        ),
+        "MLA, alpha constant" if settings.anneal_alpha else "MLA, alpha annealed": fit_mla(
+            table, replace(settings, anneal_alpha=not settings.anneal_alpha)
         ),
         "MLA, equal weights" if settings.dynamic else "MLA, dynamic weights": replace(mla, dynamic=not mla.dynamic),
         f"MLA, order {turned}": fit_mla(table, replace(settings, order=turned)),

@@ -57,9 +57,16 @@ class Alternating:
 
     def train(self, data: Batch, order: Sequence[int]) -> None:
         """Train all epochs: within each batch a step of each modality, in this order."""
-        for rate, batch in batches(data, self.settings):
+        for rate, over, batch in batches(data, self.settings):
+            if self.projection is not None and self.settings.anneal_alpha:
+                self.projection.alpha = annealed(self.settings.alpha, over)
             for m in order:
                 self.step(m, batch, rate)
+
+
+def annealed(alpha: float, over: float) -> float:
+    """Return alpha when this share of an epoch is over: 0.1^over of it, from all to a tenth (the authors' code)."""
+    return float(alpha * 0.1**over)
 
 
 @dataclass(frozen=True)

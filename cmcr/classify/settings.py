@@ -27,6 +27,9 @@ class ClassifySettings(Checked):
     momentum: float = setting(0.9, "Of SGD.", below=1, panel=TRAINING)
     weight_decay: float = setting(1e-4, "Of everything but the shared head.", panel=TRAINING)
     alpha: float = setting(0.1, "Keeps the denominator of P's update above 0.", positive=True, panel=TRAINING)
+    anneal_alpha: bool = setting(
+        False, "Let alpha fall to a tenth of itself in each epoch, as the authors' code does.", panel=TRAINING
+    )
     project: bool = setting(True, "Multiply the head's gradient by P.", panel=TRAINING)
     dynamic: bool = setting(True, "Weigh modalities by the entropy of their predictions, else equally.", panel=TRAINING)
     order: Literal["given", "reversed"] = setting(

@@ -14,14 +14,18 @@ DROP, TO = 0.7, 0.1
 """After this share of the epochs, the learning rate is this much of what it was."""
 
 
-def batches(data: Batch, settings: ClassifySettings) -> Iterator[tuple[float, Batch]]:
-    """Yield the steps of all epochs: the learning rate and a batch, each epoch in another order, drawn by the seed."""
+def batches(data: Batch, settings: ClassifySettings) -> Iterator[tuple[float, float, Batch]]:
+    """Yield the steps of all epochs, each epoch in another order, drawn by the seed.
+
+    Yields:
+        The learning rate, the share of the epoch that is over (0 at its first batch, never 1), and a batch.
+    """
     generator = torch.Generator().manual_seed(settings.seed)
     for epoch in range(settings.epochs):
         rate = settings.lr * (TO if epoch >= DROP * settings.epochs else 1)
         order = torch.randperm(len(data), generator=generator)
         for start in range(0, len(order), settings.batch):
-            yield rate, data.take(order[start : start + settings.batch])
+            yield rate, start / len(order), data.take(order[start : start + settings.batch])
 
 
 def sgd(parameters: Iterable[nn.Parameter], settings: ClassifySettings, decay: bool = True) -> torch.optim.SGD:
@@ -53,7 +57,7 @@ def train_jointly(
         after: Called with the batch when gradients are there, and may change them.
     """
     optimiser = sgd(net.parameters(), settings)
-    for rate, batch in batches(data, settings):
+    for rate, _, batch in batches(data, settings):
         set_rate(optimiser, rate)
         optimiser.zero_grad()
         loss(batch).backward()

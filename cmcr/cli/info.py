@@ -1,4 +1,4 @@
-"""``cmcr info``: what lies in a memory or a space, and whether it is sound."""
+"""``cmcr info``: what lies in a memory, a space or a classifier, and whether it is sound."""
 
 from __future__ import annotations
 
@@ -9,37 +9,42 @@ import typer
 
 from cmcr import console
 from cmcr.reading import reading
-from cmcr.space.describe import described, in_words, space_config, space_rows
+from cmcr.space.describe import CLASSIFIER, SPACE, config_in, described, in_words, space_rows
 
 
 def info(
-    path: Annotated[Path, typer.Argument(help="A memory or a space.")],
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Read all of a memory and check it; exit 1 on a problem.")
-    ] = False,
+    path: Annotated[Path, typer.Argument(help="A memory, a space or a classifier.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Read all of it and check it; exit 1 on a problem.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a memory or a space holds, or check it."""
-    config = space_config(path)
-    if config is not None:
-        if verify:
-            from cmcr.verify import space_problems
-
-            problems = space_problems(path)
-            _tell_problems("space", path, problems, " + ".join(each["name"] for each in config["encoders"]), as_json)
-        elif as_json:
-            console.show_json(config)
-        else:
-            with reading(path / "config.json", "connect anew", what="was edited by hand"):
-                rows = list(space_rows(config | {"recipe": _own(config)}))
-            console.show_table(["what", "value"], rows)
-        return
+    """Show what a memory, a space or a classifier holds, or check it."""
+    config = config_in(path, (SPACE, CLASSIFIER))
     if verify:
-        _verify(path, as_json)
-        return
-    from cmcr.memory import Memory
+        from cmcr.verify import verified
 
-    _show(described(Memory.open(path)), as_json)
+        _tell_problems(path, *verified(path, config), as_json)
+        return
+    values, rows = _shown(path, config)
+    if as_json:
+        console.show_json(values)
+    else:
+        console.show_table(["what", "value"], rows)
+
+
+def _shown(path: Path, config: dict[str, Any] | None) -> tuple[dict[str, Any], list[list[str]]]:
+    """Return what a folder holds: as it is written, and as (what, value) for a table."""
+    if config is None:
+        from cmcr.memory import Memory
+
+        values = described(Memory.open(path))
+        return values, [[key, in_words(value)] for key, value in values.items()]
+    if config["format"] == CLASSIFIER:
+        from cmcr.classify.config import read_config
+        from cmcr.classify.describe import classifier_rows
+
+        return config, list(classifier_rows(read_config(path)))
+    with reading(path / "config.json", "connect anew", what="was edited by hand"):
+        return config, list(space_rows(config | {"recipe": _own(config)}))
 
 
 def _own(config: dict[str, Any]) -> dict[str, Any]:
@@ -55,20 +60,7 @@ def _own(config: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in recipe.items() if name in own or name not in every}
 
 
-def _verify(path: Path, as_json: bool) -> None:
-    from cmcr.memory import Memory
-    from cmcr.search.verify import memory_problems
-    from cmcr.verify import is_run, run_problems
-
-    if is_run(path):
-        _tell_problems("run", path, run_problems(path), "run", as_json)
-        return
-    memory = Memory.open(path)
-    held = ", ".join(f"{memory.rows(kind)} {kind}" for kind in memory.modalities) or "empty"
-    _tell_problems("memory", path, memory_problems(memory), held, as_json)
-
-
-def _tell_problems(kind: str, path: Path, problems: list[str], held: str, as_json: bool) -> None:
+def _tell_problems(path: Path, kind: str, problems: list[str], held: str, as_json: bool) -> None:
     if as_json:
         console.show_json({kind: str(path), "problems": problems})
     elif problems:
@@ -77,10 +69,3 @@ def _tell_problems(kind: str, path: Path, problems: list[str], held: str, as_jso
         console.say(f"{path}: {len(problems)} problems")
         raise typer.Exit(1)
     console.say(f"{path}: sound: {held}")
-
-
-def _show(values: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        console.show_json(values)
-        return
-    console.show_table(["what", "value"], [[key, in_words(value)] for key, value in values.items()])

@@ -90,9 +90,10 @@ def _files(path: Path) -> list[tuple[Path, str]]:
         return [(path, "")]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; expected a list of ids and classes, or a folder of lists")
-    listed = [each for each in sorted(path.iterdir()) if each.suffix.lower() in FILES and each.is_file()]
+    listed = [each for each in sorted(path.glob("[!.]*")) if each.suffix.lower() in FILES and each.is_file()]
     named = [(each, split) for each in listed if (split := _split_of(each.name))]
-    turns = [(each, "") for each in sorted(path.rglob("EmoEvaluation/*.txt")) if each.is_file()]
+    # Names with a dot are what a Mac leaves beside the files, as in IEMOCAP's own archive.
+    turns = [(each, "") for each in sorted(path.rglob("EmoEvaluation/[!.]*.txt")) if each.is_file()]
     if not named and not turns:
         raise InputError(f"{path}: no list in it; expected files named train*, val* or test*, or EmoEvaluation/*.txt")
     return named or turns
@@ -119,7 +120,7 @@ def _has_header(path: Path) -> bool:
     records = iter(read_table(path))
     first = next(records, None)
     columns = first.columns if first else []
-    return bool({"id", "youtube_id", *FIELDS} & set(columns))
+    return bool({"id", "youtube_id", *FIELDS, *SPLIT_FIELDS} & set(columns))
 
 
 def _of_table(path: Path, field: str | None) -> tuple[str, list[Line]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,9 @@ from cmcr.reading import read_json, reading
 
 if TYPE_CHECKING:
     from cmcr.memory import Memory
+
+SPACE, CLASSIFIER = "cmcr-space", "cmcr-classifier"
+"""What the config.json of a folder says that it is."""
 
 
 def described(memory: Memory) -> dict[str, Any]:
@@ -36,8 +39,8 @@ def described(memory: Memory) -> dict[str, Any]:
     }
 
 
-def space_config(path: Path) -> dict[str, Any] | None:
-    """Return the config of the space in a folder; None: it is none.
+def config_in(path: Path, formats: Collection[str] = (SPACE,)) -> dict[str, Any] | None:
+    """Return the config of the space, or of what else has one of these formats, in a folder; None: it holds none.
 
     Raises:
         ArtifactError: its config.json is not JSON.
@@ -46,7 +49,7 @@ def space_config(path: Path) -> dict[str, Any] | None:
         return None
     with reading(path / "config.json", "restore it", what="not JSON"):
         config = read_json(path / "config.json")
-    return config if isinstance(config, dict) and config.get("format") == "cmcr-space" else None
+    return config if isinstance(config, dict) and config.get("format") in formats else None
 
 
 def space_rows(config: dict[str, Any]) -> Iterator[list[str]]:
