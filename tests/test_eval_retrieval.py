@@ -288,7 +288,7 @@ def test_the_page_shows_queries_their_hits_and_the_truth(space, ave, tmp_path, c
     for said in (
         f"measured over {COUNT - 1} of {COUNT} items", "What is missing",
         "no video or picture of it", "image → audio", "Ties count",
-        "data:audio/wav", "data:image/", "Ranks of the right answers", "95 % bootstrap",
+        "data:audio/ogg", "data:image/", "Ranks of the right answers", "95 % bootstrap",
     ):  # fmt: skip
         assert said in page, said
     assert "<script" not in page
@@ -318,7 +318,7 @@ def test_two_memories_are_joined_by_id_without_an_encoder(space, pairs, tmp_path
     assert "next: cmcr retrieve" in captured.err
     run(capsys, space, *sides, "-o", tmp_path / "out", "--html", "--media-root", tmp_path)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.html", "result.json"]
-    assert "data:audio/wav" in (tmp_path / "out/index.html").read_text()
+    assert "data:audio/ogg" in (tmp_path / "out/index.html").read_text()
 
 
 def test_two_data_sets_with_the_same_ids_do_not_meet_in_one_folder(space, pairs, tmp_path, capsys):

@@ -17,6 +17,7 @@ from spaces import load_fake_encoder, make_memory, make_space
 from cmcr.ask import ask, retrieval_page
 from cmcr.ask import subject as subject_module
 from cmcr.ask.retrieve import retrieve
+from cmcr.decode.sounds import read_audio
 from cmcr.items import Item
 from cmcr.modality import Modality
 from cmcr.report import (
@@ -34,8 +35,9 @@ from cmcr.report import (
 )
 from cmcr.report import previews as shown_by
 from cmcr.report.charts import colours
+from cmcr.report.opus import encode_opus
 from cmcr.report.page import page
-from cmcr.report.previews import AUDIO_RATE, PAGE_BYTES, TEXT_CHARACTERS, THUMBNAIL
+from cmcr.report.previews import AUDIO_RATE, PAGE_BYTES, TEXT_CHARACTERS, THUMBNAIL, show_sound
 
 TEXT, IMAGE, AUDIO, CLOUD = Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.POINT_CLOUD
 EVIL = "<script>alert(1)</script>\"'&"
@@ -110,16 +112,16 @@ def check_page(text):
     return read
 
 
-def test_a_picture_is_a_thumbnail_a_sound_is_mono_wav_a_cloud_is_drawn_a_text_is_itself():
+def test_a_picture_is_a_thumbnail_a_sound_is_mono_opus_a_cloud_is_drawn_a_text_is_itself():
     previews = Previews()
     kind, data = decoded(previews.of(IMAGE, png()).uri)
     assert kind == "data:image/jpeg"
     assert Image.open(io.BytesIO(data)).size == (THUMBNAIL, THUMBNAIL // 2)
     kind, data = decoded(previews.of(AUDIO, wav()).uri)
-    assert kind == "data:audio/wav"
-    with wave.open(io.BytesIO(data)) as sound:
-        assert (sound.getnchannels(), sound.getframerate()) == (1, AUDIO_RATE)
-        assert sound.getnframes() == pytest.approx(AUDIO_RATE / 2, rel=0.01)
+    assert kind == "data:audio/ogg"
+    sound = soundfile.info(io.BytesIO(data))
+    assert (sound.subtype, sound.channels) == ("OPUS", 1)
+    assert sound.duration == pytest.approx(0.5, abs=0.03)
     kind, data = decoded(previews.of(CLOUD, npy(), ".npy").uri)
     assert kind == "data:image/png"
     assert np.ptp(np.asarray(Image.open(io.BytesIO(data)))) > 100
@@ -129,8 +131,32 @@ def test_a_picture_is_a_thumbnail_a_sound_is_mono_wav_a_cloud_is_drawn_a_text_is
 def test_a_long_sound_is_cut_and_says_so_and_a_long_text_is_shortened():
     media = Previews().of(AUDIO, wav(seconds=12))
     assert media.note == "its first ten seconds"
-    assert len(media.uri) < 700_000
+    assert len(media.uri) < 60_000
     assert len(Previews().of(TEXT, None, text="x" * 9999).text) == TEXT_CHARACTERS
+
+
+def test_a_sound_is_what_it_was_and_the_same_bytes_again():
+    tone = np.sin(np.arange(AUDIO_RATE) / 9).astype(np.float32) * 0.5
+    (_, data), again = decoded(show_sound(tone).uri), show_sound(tone)
+    heard = read_audio(data, AUDIO_RATE)
+    assert len(heard) == len(tone)
+    assert np.corrcoef(heard, tone)[0, 1] > 0.95
+    assert decoded(again.uri)[1] == data
+
+
+def test_without_an_encoder_of_opus_a_sound_is_wav_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(shown_by, "encode_opus", lambda samples, rate: None)
+    media = Previews().of(AUDIO, wav(seconds=12))
+    assert media.note == "its first ten seconds, as WAV: this FFmpeg encodes no Opus"
+    kind, data = decoded(media.uri)
+    assert kind == "data:audio/wav"
+    with wave.open(io.BytesIO(data)) as sound:
+        assert (sound.getnchannels(), sound.getframerate(), sound.getnframes()) == (1, AUDIO_RATE, 10 * AUDIO_RATE)
+
+
+def test_an_ffmpeg_without_opus_encodes_nothing(monkeypatch):
+    monkeypatch.setattr("cmcr.report.opus.CODEC", "no_such_codec")
+    assert encode_opus(np.zeros(9), AUDIO_RATE) is None
 
 
 @pytest.mark.parametrize(

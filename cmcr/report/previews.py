@@ -19,6 +19,7 @@ from cmcr.memory.memory import Row
 from cmcr.modality import Modality, Registration, resolved
 from cmcr.reading import why
 from cmcr.report.charts import data_uri, draw_point_cloud, image_uri
+from cmcr.report.opus import encode_opus
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,8 +28,8 @@ THUMBNAIL = 320
 """Pixels of the longer side of an embedded picture."""
 
 
-AUDIO_RATE, AUDIO_SECONDS = 22_050, 10.0
-"""Sounds are embedded as mono 16-bit WAV, their first ten seconds."""
+AUDIO_RATE, AUDIO_SECONDS = 24_000, 10.0
+"""Sounds are embedded as mono Opus, their first ten seconds; as 16-bit WAV where nothing encodes Opus."""
 
 
 PAGE_BYTES = 32 << 20
@@ -197,14 +198,22 @@ def decode_sound(data: bytes, suffix: str) -> np.ndarray:
 
 def show_sound(samples: np.ndarray) -> Media:
     """Show (N,) samples at ``AUDIO_RATE`` as a player."""
-    cut = len(samples) >= AUDIO_RATE * AUDIO_SECONDS
+    notes = ["its first ten seconds"] if len(samples) >= AUDIO_RATE * AUDIO_SECONDS else []
+    data = encode_opus(samples, AUDIO_RATE)
+    if data is None:
+        notes.append("as WAV: this FFmpeg encodes no Opus")
+    uri = data_uri("audio/wav", _wav(samples)) if data is None else data_uri("audio/ogg", data)
+    return Media("audio", uri, note=", ".join(notes))
+
+
+def _wav(samples: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(AUDIO_RATE)
         file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
-    return Media("audio", data_uri("audio/wav", buffer.getvalue()), note="its first ten seconds" if cut else "")
+    return buffer.getvalue()
 
 
 def show_cloud(points: np.ndarray) -> Media:
