@@ -172,7 +172,7 @@ BOTH = ["a dog", "--in", "seen", "--in", "heard", "--modality", "text"]
         ([*HERE, "--weight", "hearer:text=0", "--weight", "seer:text=0"], SUM),
         ([*HERE, "--weight", "seer:image=1"], "seer:image=1: no image is mixed with its view here"),
         ([*HERE, "--encoder", "hearer", "--encoder", "herer"], "encoder 'herer' is not in this space"),
-        (["a dog", "--in", "seen", "--in", "seen", "--modality", "text"], "two of the memories are of seer"),
+        (["a dog", "--in", "seen", "--in", "seen", "--modality", "text"], "seen is given twice; name each memory once"),
         (["a dog", "--in", "seen", "--in", "heard", "--modality", "image"], "heard holds text, audio, no image"),
         ([*BOTH, "--index", "hnsw"], "--index hnsw is of one memory, and the gallery is seen + heard"),
         (["seen:text#t1", *BOTH[1:], "--weight", "seer:text=0", "--weight", "hearer:text=0"], "sum to 0"),

@@ -7,7 +7,8 @@ from cmcr.lazy import lazily
 if TYPE_CHECKING:
     from cmcr.ask.debias import Debias
     from cmcr.ask.export import export_projectors, export_vectors
-    from cmcr.ask.gallery import Gallery
+    from cmcr.ask.filters import Filtered, filter_rows
+    from cmcr.ask.gallery import Gallery, Merged
     from cmcr.ask.page import retrieval_page, show_hit, show_query
     from cmcr.ask.retrieve import CHECKED_BYTES, Hit, Query, ask, ask_many, make_index, open_index
     from cmcr.ask.row_names import open_side
@@ -18,8 +19,10 @@ __all__ = [
     "CHECKED_BYTES",
     "Debias",
     "Embedded",
+    "Filtered",
     "Gallery",
     "Hit",
+    "Merged",
     "Query",
     "Shares",
     "Subject",
@@ -27,6 +30,7 @@ __all__ = [
     "ask_many",
     "export_projectors",
     "export_vectors",
+    "filter_rows",
     "make_index",
     "open_index",
     "open_side",
@@ -40,7 +44,8 @@ __getattr__ = lazily(
     {
         "debias": ("Debias",),
         "export": ("export_projectors", "export_vectors"),
-        "gallery": ("Gallery",),
+        "filters": ("Filtered", "filter_rows"),
+        "gallery": ("Gallery", "Merged"),
         "page": ("retrieval_page", "show_hit", "show_query"),
         "retrieve": ("CHECKED_BYTES", "Hit", "Query", "ask", "ask_many", "make_index", "open_index"),
         "row_names": ("open_side",),

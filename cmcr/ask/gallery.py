@@ -18,7 +18,84 @@ _BLOCK = 8192
 """Items projected at a time."""
 
 
-class Gallery(Memory):
+class Several(Memory):
+    """Memories of a space that are searched as one: what ``Gallery`` and ``Merged`` have in common."""
+
+    def __init__(self, space: ConnectedSpace, memories: Sequence[Memory], modality: Modality) -> None:
+        """Take memories of encoders of the space.
+
+        Raises:
+            ArtifactError: a memory of another encoder than the space's.
+        """
+        names = [space.check_memory(memory, modality).name for memory in memories]
+        path = Path(" + ".join(str(memory.path) for memory in memories))
+        info = EncoderInfo("+".join(dict.fromkeys(names)), "", space.dim)
+        super().__init__(path, Manifest(info, "float32", False, {modality: ()}, 0))
+        self.encoders: tuple[str, ...] = tuple(names)
+        self._space, self._memories, self._modality = space, list(memories), modality
+
+    def projected(self) -> Iterator[np.ndarray]:
+        """Yield (n, dim) float32 unit vectors of the space, in the order of the items."""
+        raise NotImplementedError
+
+    def check_content(self, modality: Modality, most: int | None = None) -> bool:
+        """Compare every memory's files with its manifest; see ``Memory.check_content``."""
+        compared = [memory.check_content(modality, most) for memory in self._memories]
+        return all(compared)
+
+    def fingerprint(self, modality: Modality) -> str:
+        """Return a hex sha256 that changes with the memories and their order."""
+        parts = [memory.fingerprint(modality) for memory in self._memories]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+class Merged(Several):
+    """One modality of several memories, one after the other: each row stands for itself, and names its memory.
+
+    >>> import numpy as np
+    >>> import cmcr
+    >>> from cmcr.ask.gallery import Merged
+    >>> texts = np.random.default_rng(0).normal(size=(200, 8))
+    >>> a, b = {"text": texts, "image": texts[:60]}, {"text": texts[:, ::-1], "audio": texts[:60, ::-1]}
+    >>> space = cmcr.connect_arrays(a=a, b=b, via="text", method="linear")
+    >>> both = Merged(space, [cmcr.ArrayMemory("a", {"text": texts[:3]}), cmcr.ArrayMemory("a", a)], cmcr.Modality.TEXT)
+    >>> both.rows(cmcr.Modality.TEXT), both.home(3)[1]
+    (203, 0)
+    """
+
+    def projected(self) -> Iterator[np.ndarray]:
+        """Yield (n, dim) float32 unit vectors of the space, memory by memory."""
+        for memory in self._memories:
+            yield from self._space.project_blocks(memory, modality=self._modality)
+
+    def home(self, index: int) -> tuple[Memory, int]:
+        """Return the memory that holds a row, and the row's number in it."""
+        for memory in self._memories:
+            if index < memory.rows(self._modality):
+                return memory, index
+            index -= memory.rows(self._modality)
+        raise IndexError(f"row {index} beyond the end of {self.path}")
+
+    def member(self, path: str) -> Memory:
+        """Return the memory of a path."""
+        return next(memory for memory in self._memories if str(memory.path) == path)
+
+    def rows(self, modality: Modality) -> int:
+        """Return how many rows there are in all."""
+        return sum(memory.rows(modality) for memory in self._memories) if modality == self._modality else 0
+
+    def row(self, modality: Modality, index: int) -> Row:
+        """Return what its memory knows of a row."""
+        memory, number = self.home(index)
+        return memory.row(modality, number)
+
+    def metadata(self, modality: Modality) -> Iterator[Row]:
+        """Yield what is known about each row, memory by memory."""
+        for memory in self._memories:
+            yield from memory.metadata(modality)
+
+
+class Gallery(Several):
     """One modality of several memories: an item lies where the weighted mean of what their encoders see of it lies.
 
     An item that one memory alone holds lies where that one's encoder puts it. ``projected`` gives the vectors of the
@@ -56,14 +133,10 @@ class Gallery(Memory):
             InputError: two memories of one encoder, or one id with two contents.
             ArtifactError: a memory of another encoder than the space's.
         """
-        names = [space.check_memory(memory, modality).name for memory in memories]
+        super().__init__(space, memories, modality)
+        names = self.encoders
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise InputError(f"two of the memories are of {twice}; of each encoder one holds the gallery")
-        path = Path(" + ".join(str(memory.path) for memory in memories))
-        info = EncoderInfo("+".join(names), "", space.dim)
-        super().__init__(path, Manifest(info, "float32", False, {modality: ()}, 0))
-        self.encoders = tuple(names)
-        self._space, self._memories, self._modality = space, list(memories), modality
         self._weights = dict(weights or {})
         self._items: list[Row] = []
         self._seen = np.zeros((0, len(names)), np.int64)
@@ -158,11 +231,6 @@ class Gallery(Memory):
     def source_bytes(self, row: Row, roots: MediaRoots | None = None, most: int | None = None) -> bytes | None:
         """Return the content an item was made from; see ``Memory.source_bytes``."""
         return self._home[row.id].source_bytes(row, roots, most)
-
-    def check_content(self, modality: Modality, most: int | None = None) -> bool:
-        """Compare each memory's files with its manifest; see ``Memory.check_content``."""
-        compared = [memory.check_content(modality, most) for memory in self._memories]
-        return all(compared)
 
 
 def partly_seen(memory: Memory) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from cmcr.ask.gallery import Merged
 from cmcr.ask.retrieve import Hit, Query
 from cmcr.items import Item
 from cmcr.memory import Memory
@@ -56,4 +57,6 @@ def show_query(previews: Previews, query: Query) -> Media:
 
 def show_hit(previews: Previews, memory: Memory, modality: Modality, hit: Hit) -> Media:
     """Return what a hit in ``memory`` shows."""
+    if hit.memory is not None and isinstance(memory, Merged):
+        memory = memory.member(hit.memory)
     return previews.of_row(memory, modality, Row(hit.id, hit.source, None, hit.text))

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from cmcr.ask.debias import Debias
-from cmcr.ask.gallery import Gallery
+from cmcr.ask.filters import Filtered
+from cmcr.ask.gallery import Merged, Several
 from cmcr.ask.row_names import find_row
 from cmcr.ask.subject import Subject
 from cmcr.errors import InputError
@@ -77,6 +78,7 @@ class Hit:
         source: Where the row came from, as the memory tells it.
         text: The text itself, where the row is one or came with one.
         path: The file, as seen from the working directory; None when there is none any more.
+        memory: The memory that holds the row, where several were searched row by row (``Merged``).
     """
 
     rank: int
@@ -85,6 +87,7 @@ class Hit:
     source: str
     text: str | None
     path: str | None = None
+    memory: str | None = None
 
 
 def ask(
@@ -172,7 +175,7 @@ def _queries(
 
 
 def _gallery(space: ConnectedSpace, memory: Memory, modality: Modality) -> Blocks:
-    return memory.projected if isinstance(memory, Gallery) else lambda: space.project_blocks(memory, modality=modality)
+    return memory.projected if isinstance(memory, Several) else lambda: space.project_blocks(memory, modality=modality)
 
 
 def make_index(
@@ -214,12 +217,12 @@ def open_index(
         ArtifactError: the memory does not belong to the space, or its index is missing, damaged or stale.
         InputError: the memory lacks the modality; or an index of several memories, which are searched exactly.
     """
-    if isinstance(memory, Gallery):
+    if isinstance(memory, Several):
         if kind != "exact":
             raise InputError(f"--index {kind} is of one memory, and the gallery is {memory.path}; leave it out")
     else:
         space.check_memory(memory, modality)
-    if kind == "exact":
+    if kind == "exact" or isinstance(memory, Filtered):  # an index knows all rows; the few that are left are compared
         return ExactIndex(_gallery(space, memory, modality))
     path = index_path(memory.path, space.fingerprint, modality, kind)
     made = ["cmcr", "index", str(memory.path), "--space", space_name, "--modality", modality.value, "--kind", kind]
@@ -253,7 +256,7 @@ def retrieve(
     known = {number: memory.row(modality, number) for number in np.unique(rows[rows >= 0]).tolist()}
     return [
         [
-            _hit(memory, rank, known[int(row)], float(score))
+            _hit(memory, int(row), rank, known[int(row)], float(score))
             for rank, (row, score) in enumerate(zip(*pair, strict=True), 1)
             if row >= 0
         ]
@@ -261,9 +264,10 @@ def retrieve(
     ]
 
 
-def _hit(memory: Memory, rank: int, row: Row, score: float) -> Hit:
-    path = memory.source_path(row)
-    return Hit(rank, row.id, score, row.source, row.text, os.path.relpath(path) if path else None)
+def _hit(memory: Memory, number: int, rank: int, row: Row, score: float) -> Hit:
+    home = memory.home(number)[0] if isinstance(memory, Merged) else memory
+    path, named = home.source_path(row), str(home.path) if home is not memory else None
+    return Hit(rank, row.id, score, row.source, row.text, os.path.relpath(path) if path else None, named)
 
 
 def facts_of(
@@ -283,7 +287,11 @@ def facts_of(
 def as_answers(queries: Sequence[Query], hits: Sequence[Sequence[Hit]], *, many: bool) -> dict[str, Any]:
     """Return queries with their hits as JSON-ready values; of not ``many``, the one query's alone."""
     answers = [
-        {"query": q.name, "query_modality": q.modality.value, "encoder": q.encoder, "hits": [asdict(h) for h in found]}
+        {"query": q.name, "query_modality": q.modality.value, "encoder": q.encoder, "hits": [_told(h) for h in found]}
         for q, found in zip(queries, hits, strict=True)
     ]
     return {"queries": answers} if many else answers[0]
+
+
+def _told(hit: Hit) -> dict[str, Any]:
+    return {name: value for name, value in asdict(hit).items() if name != "memory" or value is not None}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmcr.ask.gallery import Gallery, mixed_in
+from cmcr.ask.gallery import Gallery, Merged, Several, mixed_in
 from cmcr.ask.row_names import NamedRow
 from cmcr.ask.shares import Shares, check_used, read_shares, with_preset
 from cmcr.devices import Precision
@@ -187,6 +187,21 @@ class Subject:
         own = {name: share for name, share in self.shares.get(modality, {}).items() if name in names}
         return Gallery(self.space, memories, modality, own)
 
+    def merged(self, memories: Sequence[Memory], modality: Modality) -> Memory:
+        """Return several memories to look into: as ``gallery``, but row by row where two are of one encoder.
+
+        Raises:
+            InputError: as ``gallery``; or one memory twice.
+            ArtifactError: as ``gallery``.
+        """
+        names = [memory.encoder.name for memory in memories]
+        if self.space is None or len(set(names)) == len(names):
+            return self.gallery(memories, modality)
+        paths = [memory.path.resolve() for memory in memories]
+        if twice := next((path for path in paths if paths.count(path) > 1), None):
+            raise InputError(f"{twice} is given twice; name each memory once")
+        return Merged(self.space, memories, modality)
+
     def check_shares(self, galleries: Sequence[tuple[Memory, Modality]], embedded: Sequence[Modality] = ()) -> None:
         """Refuse a weight that counts nowhere: not for items ``embedded`` here, nor for those of galleries.
 
@@ -233,7 +248,7 @@ class Subject:
         Raises:
             ArtifactError: as ``check_memory``, or the memory is damaged or lacks the modality.
         """
-        if isinstance(memory, Gallery):
+        if isinstance(memory, Several):
             return np.concatenate(list(memory.projected()))
         self.check_memory(memory, modality)
         return memory.vectors(modality) if self.space is None else self.space.project(memory, modality=modality)

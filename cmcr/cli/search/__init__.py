@@ -1,0 +1,1 @@
+"""Commands that make asking faster or narrower."""
