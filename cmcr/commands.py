@@ -9,7 +9,6 @@ COMMANDS = {
     "encoders": ("encoders:encoders", "List the encoders: what is installed, what is missing, dims, modalities, and where weights are expected."),
     "embed": ("embed:embed", "Embed files into a memory, or go on with one: only what is new is embedded."),
     "info": ("info:info", "Show what a memory, a space or a classifier holds, or check it."),
-    "info": ("info:info", "Show what a memory or a space holds, or check it."),
     "columns": ("search.columns:columns", "Import facts about a memory's rows from a table, for --where of cmcr retrieve; or list them."),
     "connect": ("connect:app", "Connect memories that share a modality with the first into one space, without any pair of the others."),
     "join": ("mixtures.join:join", "Join spaces that were connected to one frozen base; nothing is fitted anew."),
