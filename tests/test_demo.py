@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from browser import visit
 
-from cmcr import Memory, Modality, demo
+from cmcr import Memory, Modality
 from cmcr.cli import main
+from cmcr.demo import run as demo
 from cmcr.tiny import folders, world
 
 
