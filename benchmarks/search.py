@@ -80,7 +80,7 @@ def exact(gallery: np.ndarray, rounds: int) -> Iterator[Line]:
         queries = embeddings(count, 2)
         ours, raw, products = alternate(
             rounds,
-            lambda queries=queries: exact_search(blocks, queries, K),
+            lambda queries=queries: exact_search(blocks, queries, K, unit=True),
             lambda queries=queries: flat.search(queries, K),
             lambda queries=queries: torch_search(queries, gallery),
         )

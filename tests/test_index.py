@@ -70,6 +70,16 @@ def test_rows_that_differ_in_the_last_bits_are_told_apart_as_in_float64(seed, ro
     np.testing.assert_array_equal(got.scores, want_scores)
 
 
+@pytest.mark.parametrize("asked", [1, 3, 100])
+def test_rows_known_to_be_unit_vectors_give_the_same_hits_whatever_the_tiles(asked):
+    gallery, queries = clustered(70_000, 16, seed=5), clustered(asked, 16, seed=6)
+    want_rows, want_scores = naive(gallery, queries, 10)
+    for blocks in ([gallery], cut(gallery, 30_000)):
+        got = exact_search(blocks, queries, 10, unit=True)
+        np.testing.assert_array_equal(got.rows, want_rows)
+        np.testing.assert_array_equal(got.scores, want_scores)
+
+
 def test_a_torch_that_may_round_to_bfloat16_changes_nothing():
     import torch
 

@@ -223,7 +223,7 @@ def open_index(
     else:
         space.check_memory(memory, modality)
     if kind == "exact" or isinstance(memory, Filtered):  # an index knows all rows; the few that are left are compared
-        return ExactIndex(_gallery(space, memory, modality))
+        return ExactIndex(_gallery(space, memory, modality), unit=True)
     path = index_path(memory.path, space.fingerprint, modality, kind)
     made = ["cmcr", "index", str(memory.path), "--space", space_name, "--modality", modality.value, "--kind", kind]
     return load_index(path, memory=memory.fingerprint(modality), space=space.fingerprint, cure=shlex.join(made))

@@ -15,9 +15,22 @@ _ROW_BITS = 0xFFFFFFFF
 
 
 _TILE = 8192
+"""Rows scored at once; a search begins with fewer, for until it has k hits it knows no floor to stay under."""
 
 
-_SPARSE = 256
+_FIRST = 128
+
+
+_FEW = 64
+"""So many queries and fewer are met by tiles eight times as large: their scores are few."""
+
+
+_SPARSE = 32
+"""One in so many of a tile's scores are worth picking out one by one; of more, the whole tile is scored again."""
+
+
+_UNIT = 1.001
+"""No unit vector is longer, however it was rounded."""
 
 
 Blocks = Callable[[], Iterable[Array]]
@@ -66,13 +79,14 @@ class ExactIndex:
     """
 
     blocks: Blocks
+    unit: bool = False
 
     def search(self, queries: Array, k: int) -> Hits:
         """Return the exact ``k`` best rows."""
-        return exact_search(self.blocks(), queries, k)
+        return exact_search(self.blocks(), queries, k, unit=self.unit)
 
 
-def exact_search(blocks: Iterable[Array], queries: Array, k: int, chunk: int = 1024) -> Hits:
+def exact_search(blocks: Iterable[Array], queries: Array, k: int, chunk: int = 1024, unit: bool = False) -> Hits:
     """Return the ``k`` best rows of all blocks for each query; of equal scores the lower row comes first.
 
     A float32 product finds the few rows that can still enter; those are scored in float64, as ``metrics.cosine`` does.
@@ -84,21 +98,26 @@ def exact_search(blocks: Iterable[Array], queries: Array, k: int, chunk: int = 1
         queries: (Q, D) unit vectors.
         k: Hits wanted; with fewer rows there are as many hits as rows.
         chunk: Queries scored at once; the memory is of 8,192 rows x ``chunk`` and of Q x k.
+        unit: The rows are known to be unit vectors, as those of a space are. Their norms are not looked at then, which
+            would cost as much as one query's product.
 
     Raises:
         InputError: ``k`` is below 1, a query is not finite, or dimensions differ.
     """
     asked = _checked(queries, k)
     parts = [_Best(asked[start : start + chunk], k) for start in range(0, max(len(asked), 1), chunk)]
-    first = 0
+    first, size = 0, min(max(_FIRST, k), _TILE)
+    most = _TILE * (8 if len(asked) <= _FEW else 1)
     for block in blocks:
         _same_dim(asked.shape[1], block.shape[1])
-        for start in range(0, len(block), _TILE):
-            tile = block[start : start + _TILE]
+        start = 0
+        while start < len(block):
+            tile = block[start : start + size]
             rough = np.require(tile, np.float32, ["C", "W"])  # torch warns of what is read-only
-            longest = float(np.sqrt(np.einsum("nd,nd->n", rough, rough).max()))
+            longest = _UNIT if unit else float(np.sqrt(np.einsum("nd,nd->n", rough, rough).max()))
             for part in parts:
                 part.meet(tile, rough, first + start, longest)
+            start, size = start + len(tile), min(8 * size, most)
         first += len(block)
     return _hits(-np.sort(-np.concatenate([part.keys for part in parts]), axis=1))
 
