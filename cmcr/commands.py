@@ -34,5 +34,6 @@ EVALUATIONS = {
     "counterfactual": ("eval_localization:counterfactual", "Counterfactual recognition: is what sounds in the picture at all? AP, max-F1, LocAcc on the Extended lists."),
     "retention": ("eval_retention:retention", "What connecting costs each source space: its own retrieval, classification and geometry, before and after."),
     "classify": ("classify.evaluate:classify", "Accuracy against the share of missing modalities: MLA, its switches, and everything it is set beside."),
+    "interactions": ("interactions.evaluate:interactions", "How much of what labels need is shared by two modalities, in one of them, or only in both together."),
     "compare": ("eval_retention:compare", "Set methods, recipes and seeds side by side: mean and deviation, and a paired test where spaces are given."),
 }

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING
 from cmcr.lazy import lazily
 
 if TYPE_CHECKING:
-    from cmcr.report.charts import data_uri, draw_point_cloud, heat_map, image_uri, line_chart, render, results_table
+    from cmcr.report.charts import (
+        data_uri,
+        draw_point_cloud,
+        heat_map,
+        image_uri,
+        line_chart,
+        render,
+        results_table,
+        stacked_bars,
+    )
     from cmcr.report.page import Answer, Section, beside, gallery
     from cmcr.report.previews import Card, Media, Previews, readable_name, shortened
 
@@ -26,12 +35,22 @@ __all__ = [
     "render",
     "results_table",
     "shortened",
+    "stacked_bars",
 ]
 
 __getattr__ = lazily(
     __name__,
     {
-        "charts": ("data_uri", "draw_point_cloud", "heat_map", "image_uri", "line_chart", "render", "results_table"),
+        "charts": (
+            "data_uri",
+            "draw_point_cloud",
+            "heat_map",
+            "image_uri",
+            "line_chart",
+            "render",
+            "results_table",
+            "stacked_bars",
+        ),
         "page": ("Answer", "Section", "beside", "gallery"),
         "previews": ("Card", "Media", "Previews", "readable_name", "shortened"),
     },

@@ -93,6 +93,37 @@ def line_chart(
     return render("line_chart.html", curves=drawn, x_axis=x_axis, y_axis=y_axis, width=width, height=height, **labels)
 
 
+def stacked_bars(
+    title: str, parts: Sequence[str], bars: Sequence[tuple[str, Sequence[tuple[float, float, float]], Sequence[float]]]
+) -> Markup:
+    """Return a bar a line, each cut into the same named parts; the last part is drawn as what is empty.
+
+    Args:
+        title: Caption.
+        parts: Their names, seven at most.
+        bars: For each a name, (share, low, high) of every part, drawn with its interval, and the shares of a thinner
+            bar below, such as what chance gives; shares of a bar sum to 1.
+    """
+    width, drawn = _PLOT[0], []
+    for name, measured, below in bars:
+        segments, thin = [], []
+        start = 0.0
+        for number, (share, low, high) in enumerate(measured):
+            ends = [round(width * min(max(start + end, 0.0), 1.0), 1) for end in (low, high)]
+            segments.append(
+                {"x": round(width * start, 1), "width": round(width * share, 1), "colour": number, "low": ends[0],
+                 "high": ends[1], "text": f"{parts[number]}: {share:.0%} ({low:.0%} to {high:.0%})",
+                 "label": f"{share:.0%}" if share >= 0.06 else ""}
+            )  # fmt: skip
+            start += share
+        start = 0.0
+        for number, share in enumerate(below):
+            thin.append({"x": round(width * start, 1), "width": round(width * share, 1), "colour": number})
+            start += share
+        drawn.append({"name": name, "segments": segments, "thin": thin})
+    return render("stacked_bars.html", title=title, parts=parts, bars=drawn, width=width, height=64 * len(drawn))
+
+
 def _ticks(values: np.ndarray, wanted: int = 5) -> list[float]:
     """Return round numbers that enclose ``values``, about ``wanted`` of them."""
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)

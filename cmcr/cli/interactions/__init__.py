@@ -1,0 +1,1 @@
+"""``cmcr eval interactions``."""
