@@ -18,6 +18,7 @@ CASES = {
     "published_heads.py": ([], "tiny-clap: audio, text through 1 maps"),
     "own_vectors.py": ([], "sound -> image recall@1 "),
     "sound_to_picture.py": (["--small"], "connected through text"),
+    "who_knows_what.py": ([], "match: shared 0.00, only image 0.00, only audio 0.00, only together "),
 }
 
 
