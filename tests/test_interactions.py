@@ -144,6 +144,16 @@ def test_no_more_rows_than_asked_for():
     see, hear, labels = made(200)
     found = evaluate(sides(see, hear), {"x": listed(labels["see"])}, InteractionChoices(rows=60, shuffles=1, samples=2))
     assert found.labels["x"].rows == 60 and found.notes == ("60 of 200 rows were drawn; --rows takes more",)
+    rare = [*np.where(np.arange(196) % 2, "a", "b"), "c", "c", "d", "d"]
+    found = evaluate(sides(see, hear), {"x": listed(rare)}, InteractionChoices(rows=50, shuffles=1, samples=2))
+    assert found.labels["x"].classes == 2 and "2 of 4 classes have fewer than two" in found.notes[1]
+
+
+def test_vectors_that_say_nothing_are_no_reason_to_stop():
+    labels = listed(np.where(np.arange(40) % 2, "a", "b"))
+    hear = np.random.default_rng(0).normal(size=(40, 1))
+    found = evaluate(sides(np.ones((40, 3)), hear), {"x": labels}, QUICK).labels["x"]
+    assert found.shares["first"] == found.shares["shared"] == 0 and sum(found.shares.values()) == pytest.approx(1)
 
 
 @pytest.mark.slow
@@ -169,6 +179,9 @@ def place(tmp_path, monkeypatch):
     lines += [f"r{n},{labels['both'][n]},{labels['see'][n]},{'odd' if n == 7 else 'even'},same,{n}" for n in range(100)]
     (tmp_path / "labels.csv").write_text("\n".join([*lines, "stranger,yes,yes,even,same,0"]) + "\n")
     (tmp_path / "few.csv").write_text("\n".join(["id,class", *(f"r{n},{'ab'[n % 2]}" for n in range(12))]) + "\n")
+    for name, count in (("split", 30), ("short", 10)):
+        said = [f"r{n},{'ab'[n % 2 * (n < 100 - count)]},{'train' if n < 100 - count else 'test'}" for n in range(100)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["id,class,split", *said]) + "\n")
     return tmp_path
 
 
@@ -202,8 +215,10 @@ def test_the_command_takes_several_labels_and_writes_a_page(place, capsys):
         ),
         (["--labels", "labels.csv", "--label-field", "number"], 1, "100 of 100 classes have one row"),
         (["--labels", "labels.csv", "--label-field", "bth"], 1, "did you mean 'both'"),
-        (["--labels", "few.csv"], 1, "12 labelled rows have both image and audio; expected 20 or more"),
+        (["--labels", "few.csv"], 1, "12 rows to measure have a label, image and audio; expected 20 or more"),
         (["--labels", "none.csv"], 1, "no such file"),
+        (["--labels", "split.csv"], 1, "one class only ('a') in the part that is measured on"),
+        (["--labels", "short.csv"], 1, "10 rows to measure have a label, image and audio; expected 20 or more"),
         (["--labels", "few.csv", "--folds", "0"], 2, "--folds"),
     ],
 )

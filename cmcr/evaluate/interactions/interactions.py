@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
 from cmcr.classify import Table, join_table
 from cmcr.classify.run import notes_of
-from cmcr.classify.splits import split_rows
 from cmcr.datasets import ClassList
 from cmcr.errors import InputError
 from cmcr.evaluate.interactions.choices import InteractionChoices
 from cmcr.evaluate.interactions.measure import drawn, estimate, right
 from cmcr.evaluate.interactions.probes import Fold, HeldOut, Numbers, hold_out
+from cmcr.evaluate.interactions.rows import choose_rows
 from cmcr.evaluate.result import Result
 from cmcr.hooks import Progress, silent
 from cmcr.memory import Memory
@@ -25,8 +25,6 @@ from cmcr.numbers.gaussian_parts import gaussian_informations
 from cmcr.numbers.products import Array, whiten
 from cmcr.numbers.retrieval import bootstrap
 
-LEAST = 20
-"""Labelled rows with both modalities that are needed."""
 Shares = dict[str, float]
 
 
@@ -110,7 +108,8 @@ def evaluate(
         table = join_table(sides, known.labels)
         notes += [*known.notes, *(f"{note}{' and were left out' * (' lack ' in note)}" for note in notes_of(table))]
         try:
-            rows, folds = _rows(table, known, choices, notes)
+            rows, folds, said = choose_rows(table, known.splits, choices)
+            notes += said
             found[name] = _label(rows, folds, choices, name, notes)
         except InputError as error:
             raise InputError(f"labels {name!r}: {error}" if len(labels) > 1 else str(error)) from None
@@ -134,50 +133,6 @@ def evaluate(
 def _flat(label: LabelResult) -> Shares:
     ends = {f"{part} {end}": value for end in ("low", "high") for part, value in getattr(label, end).items()}
     return label.shares | ends | {"accuracy": label.accuracy["all"], "chance accuracy": label.accuracy["chance"]}
-
-
-def _rows(table: Table, known: ClassList, choices: InteractionChoices, notes: list[str]) -> tuple[Table, list[Fold]]:
-    """Return the labelled rows with both modalities, and the parts of them that are held out."""
-    both = table.present.all(axis=1)
-    if not both.any():
-        one, two = (table.ids[int(table.present[:, m].argmax())] for m in (0, 1))
-        raise InputError(
-            f"no id is in both memories ({one!r}, ... and {two!r}, ...); expected rows of the same items, joined by id"
-        )
-    rows = _used(table.rows(both & (table.labels >= 0)))
-    if len(rows) < LEAST:
-        raise InputError(
-            f"{len(rows)} labelled rows have both {table.channels[0].name} and {table.channels[1].name}; expected "
-            f"{LEAST} or more: label or embed more of the same items"
-        )
-    if len(rows) > choices.rows:
-        notes.append(f"{choices.rows} of {len(rows)} rows were drawn; --rows takes more")
-        chosen = np.random.default_rng([choices.seed, 1]).permutation(len(rows))[: choices.rows]
-        rows = _used(rows.rows(np.sort(chosen)))
-    train, test = split_rows(rows, known.splits, choices.seed)
-    if known.splits is None:
-        return rows, _folds(rows.labels, choices)
-    place = {name: number for number, name in enumerate(rows.ids)}
-    train_rows, test_rows = (np.array([place[name] for name in part.ids]) for part in (train, test))
-    return rows, [(train_rows, test_rows)]
-
-
-def _used(table: Table) -> Table:
-    """Return a table whose classes are those that its rows have."""
-    if not len(table):
-        return table
-    kept, numbers = np.unique(table.labels, return_inverse=True)
-    return replace(table, labels=numbers, classes=tuple(table.classes[number] for number in kept))
-
-
-def _folds(labels: Numbers, choices: InteractionChoices) -> list[Fold]:
-    """Return parts that have as much of each class as can be."""
-    order = np.random.default_rng([choices.seed, 2]).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
-    parts = max(2, min(choices.folds, len(labels)))
-    fold = np.empty(len(labels), np.int64)
-    fold[order] = np.arange(len(labels)) % parts
-    return [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(parts)]
 
 
 def _label(table: Table, folds: list[Fold], choices: InteractionChoices, name: str, notes: list[str]) -> LabelResult:
