@@ -1,6 +1,7 @@
 """``cmcr eval interactions``: labels made so that their parts are known, the page, the command, and bad input."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,7 +85,9 @@ def test_the_page_shows_bars_and_says_what_they_mean(result):
     assert page.count("<svg") == 5 and "only image" in page and "<script" not in page
     assert "either of image and audio can stand in" in words(result, "both")[1]
     assert words(result, "see")[1] == "Keep image: audio cannot replace it."
-    assert "read jointly" in words(result, "together")[1]
+    assert "let them be read jointly" in words(result, "together")[1]
+    linear = replace(result.labels["together"], accuracy=result.labels["together"].accuracy | {"both": 0.9})
+    assert "a linear model of both side by side tells" in words(replace(result, labels={"x": linear}), "x")[1]
     assert "try others" in words(result, "none")[1]
 
 

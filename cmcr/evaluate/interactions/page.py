@@ -67,10 +67,7 @@ def _advice(label: LabelResult, one: str, two: str) -> list[str]:
         if told[part]:
             said.append(f"Keep {own}: {other} cannot replace it.")
     if told["together"]:
-        said.append(
-            f"Keep both, and let them be read jointly: a model that reads each alone, or sums what each says, misses "
-            f"{of['together']:.0%} of the label."
-        )
+        said.append(_jointly(label))
     if not told["first"] and not told["together"]:
         said.append(f"Beside {two}, {one} adds little for this label.")
     if not told["second"] and not told["together"]:
@@ -78,6 +75,18 @@ def _advice(label: LabelResult, one: str, two: str) -> list[str]:
     if of["not found"] > MOST:
         said.append("Most of the label was not found in either: other encoders or more rows may show more.")
     return said
+
+
+def _jointly(label: LabelResult) -> str:
+    """Return how both must be read for what neither tells alone: with products, where a linear probe of both fails."""
+    at = label.accuracy
+    alone = max(at["first"], at["second"], at["chance"])
+    if at["both"] - alone >= (at["all"] - alone) / 2:
+        return "Keep both: a linear model of both side by side tells what neither tells alone."
+    return (
+        f"Keep both, and let them be read jointly: a linear model of both side by side is right for {at['both']:.0%}, "
+        f"with products of the two for {at['all']:.0%}."
+    )
 
 
 def _bars(result: InteractionsResult) -> Markup:
