@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cmcr.ask.retrieve import retrieve as retrieve_rows
     from cmcr.ask.score import score as score_items
     from cmcr.ask.subject import Subject
+    from cmcr.ask.translate import translate as translate_memory
     from cmcr.connect import ConnectConfig
     from cmcr.connect.run import connect as connect_memories
     from cmcr.embed.run import embed as embed_items
@@ -46,6 +47,7 @@ _HOME = {
     "read_items": "cmcr.items.read:read_items",
     "retrieve_rows": "cmcr.ask.retrieve:retrieve",
     "score_items": "cmcr.ask.score:score",
+    "translate_memory": "cmcr.ask.translate:translate",
 }
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "read_items",
     "retrieve_rows",
     "score_items",
+    "translate_memory",
 ]
 
 

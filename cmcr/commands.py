@@ -12,6 +12,8 @@ COMMANDS = {
     "columns": ("search.columns:columns", "Import facts about a memory's rows from a table, for --where of cmcr retrieve; or list them."),
     "connect": ("connect:app", "Connect memories that share a modality with the first into one space, without any pair of the others."),
     "join": ("mixtures.join:join", "Join spaces that were connected to one frozen base; nothing is fitted anew."),
+    "join": ("join:join", "Join spaces that were connected to one frozen base; nothing is fitted anew."),
+    "translate": ("archive.translate:translate", "Move a memory to another encoder: old vectors into the new one's own space, by a sample that both embedded."),
     "preset": ("mixtures.preset:preset", "Store weights of encoders in a space under a name, or list those that it has."),
     "weigh": ("mixtures.weigh:weigh", "Train routers: of each item that several encoders see, how much the view of each counts."),
     "import-heads": ("mixtures.heads:import_heads", "Import the heads that C-MCR, Ex-MCR, FreeBind, OmniBind or TextME published as a connected space."),

@@ -136,7 +136,7 @@ UNOPENABLE = [
     (put("manifest.json", b"\xff\xfe"), "not JSON"),
     (put("manifest.json", b"[]"), "not the manifest of a memory"),
     (edit(lambda m: m.update(format="other")), "not the manifest of a memory"),
-    (edit(lambda m: m.update(version=2)), "memory version 2; this cmcr reads version 1"),
+    (edit(lambda m: m.update(version=3)), "memory version 3; this cmcr reads versions 1 and 2"),
     (edit(lambda m: m.pop("dtype")), "damaged .no 'dtype'"),
     (edit(lambda m: m.update(dtype="int8")), "dtype 'int8', expected float16 or float32"),
     (edit(lambda m: m["encoder"].update(dim=-1)), "dim -1"),

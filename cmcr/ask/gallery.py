@@ -30,7 +30,8 @@ class Several(Memory):
         names = [space.check_memory(memory, modality).name for memory in memories]
         path = Path(" + ".join(str(memory.path) for memory in memories))
         info = EncoderInfo("+".join(dict.fromkeys(names)), "", space.dim)
-        super().__init__(path, Manifest(info, "float32", False, {modality: ()}, 0))
+        told = next((m.manifest.translated for m in memories if modality in m.manifest.translated), {})
+        super().__init__(path, Manifest(info, "float32", False, {modality: ()}, 0, translated=told))
         self.encoders: tuple[str, ...] = tuple(names)
         self._space, self._memories, self._modality = space, list(memories), modality
 

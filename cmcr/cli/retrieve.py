@@ -86,7 +86,7 @@ def retrieve(
     from cmcr.ask.retrieve import facts_of
     from cmcr.ask.retrieve import retrieve as find
     from cmcr.devices import choose_device
-    from cmcr.memory import Memory
+    from cmcr.memory import Memory, translation_notes
     from cmcr.space import ConnectedSpace
 
     opened, memories = ConnectedSpace.from_pretrained(space), [Memory.open(path) for path in gallery]
@@ -113,7 +113,7 @@ def retrieve(
             console.warn(f"{each.name}: {each.note}")
     hits = find(opened, asked, memory, wanted, k, searched)
     facts = {"space": str(space)} | facts_of(opened, memory, wanted, index, searched) | told | subject.told_shares()
-    for note in partly_seen(memory):
+    for note in (*partly_seen(memory), *translation_notes(memory)):
         console.say(note)
     _tell(facts, k)
     if html:

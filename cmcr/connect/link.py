@@ -19,7 +19,7 @@ from cmcr.connect.split import split
 from cmcr.connect.validation import build_validation
 from cmcr.errors import InputError
 from cmcr.hooks import Log, Progress, silent, unlogged
-from cmcr.memory import Memory
+from cmcr.memory import Memory, translation_notes
 from cmcr.memory.known import KnownPairs, join_pairs
 from cmcr.memory.overlap import Overlap, Side, join, only_modality, outer_modality
 from cmcr.modality import Modality
@@ -124,7 +124,8 @@ def connect_two(
         if frozen and space.base is None:
             raise InputError(f"{config.method} is said to be one-sided, and moved {a.encoder.name}: repair its package")
         space.save(out)
-    warnings = (*too_few(fitted.config.method, sides), *filter(None, [fitted.metrics.get("unmeasured")]))
+    unmeasured = filter(None, [fitted.metrics.get("unmeasured")])
+    warnings = (*too_few(fitted.config.method, sides), *unmeasured, *translation_notes(a, b))
     rows = len(validation.train), fitted.metrics["held_out"]
     left = (f"{unknown} listed pairs are not of rows of both memories: left out",) if unknown else ()
     return Connection(space, overlap, rows, fitted.batch_size, left + chosen + fitted.notes, warnings)

@@ -26,6 +26,7 @@ from cmcr.encoders.base import Encoder
 from cmcr.errors import CmcrError, ItemError
 from cmcr.items import SAME_ID, Item, readable
 from cmcr.memory import CHANGED, EncoderInfo, Memory, Packed, Row, Skip, pack, relative_to_memory
+from cmcr.memory.translated import refuse_embedded
 from cmcr.modality import Modality
 
 _In = TypeVar("_In")
@@ -113,8 +114,9 @@ class Embedder:
         """Return what ``memory`` lacks of ``items``; content is read only of what was seen before.
 
         Raises:
-            ArtifactError: the memory is damaged.
+            ArtifactError: the memory is damaged, or holds translated vectors.
         """
+        refuse_embedded(memory.path, memory.manifest)
         held = memory.metadata(self.modality) if self.modality in memory.modalities else ()
         hashes = {row.id: row.hash for row in held}
         skips = {_skip_key(skip): skip for skip in memory.skip_records() if skip.modality is self.modality}

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from cmcr.memory.manifest import MANIFEST, EncoderInfo, Manifest, Row, Skip
     from cmcr.memory.memory import CHANGED, Memory
     from cmcr.memory.roots import MediaRoots, OutsideError
+    from cmcr.memory.translated import Translated, translation_notes
     from cmcr.memory.writer import MemoryWriter, Packed, pack, relative_to_memory
 
 __all__ = [
@@ -24,8 +25,10 @@ __all__ = [
     "Packed",
     "Row",
     "Skip",
+    "Translated",
     "pack",
     "relative_to_memory",
+    "translation_notes",
 ]
 
 __getattr__ = lazily(
@@ -35,6 +38,7 @@ __getattr__ = lazily(
         "manifest": ("EncoderInfo", "MANIFEST", "Manifest", "Row", "Skip"),
         "memory": ("CHANGED", "Memory"),
         "roots": ("MediaRoots", "OutsideError"),
+        "translated": ("Translated", "translation_notes"),
         "writer": ("MemoryWriter", "Packed", "pack", "relative_to_memory"),
     },
 )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cmcr.errors import ArtifactError
+from cmcr.memory.translated import Translated
 from cmcr.modality import Modality, in_order
 from cmcr.reading import read_json, reading
 from cmcr.schema import checked
 
 FORMAT = "cmcr-memory"
-VERSION = 1
+VERSION = 2
+"""The newest version. A memory that holds nothing new to it says 1, so that releases of before open it."""
 DTYPES = ("float16", "float32")
 MANIFEST = "manifest.json"
 SKIPPED = "skipped.jsonl"
@@ -97,6 +99,8 @@ class Shard:
 class Manifest:
     """The content of ``manifest.json``; ``skipped`` counts the lines of ``skipped.jsonl`` that belong to the memory.
 
+    ``translated`` says of which modalities the vectors were another encoder's.
+
     >>> from cmcr.memory import EncoderInfo, Manifest
     >>> Manifest(EncoderInfo("tiny-clip", "9f2c", 64), "float16", True, {}, skipped=0).to_json()["encoder"]
     {'name': 'tiny-clip', 'fingerprint': '9f2c', 'dim': 64}
@@ -107,17 +111,21 @@ class Manifest:
     normalized: bool
     shards: dict[Modality, tuple[Shard, ...]]
     skipped: int
+    translated: dict[Modality, Translated] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
+        translated = {str(m): asdict(each) for m, each in self.translated.items()}
+        new = {name: value for name, value in (("translated", translated),) if value}
         return {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION if new else 1,
             "encoder": asdict(self.encoder),
             "dtype": self.dtype,
             "normalized": self.normalized,
             "modalities": {str(m): [asdict(shard) for shard in shards] for m, shards in self.shards.items()},
             "skipped": self.skipped,
+            **new,
         }
 
     @classmethod
@@ -135,8 +143,8 @@ class Manifest:
             value = read_json(path)
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise ArtifactError(f"{path}: not the manifest of a memory; expected a folder made by cmcr embed")
-        if value.get("version") != VERSION:
-            raise ArtifactError(f"{path}: memory version {value.get('version')!r}; this cmcr reads version {VERSION}")
+        if value.get("version") not in (1, VERSION):
+            raise ArtifactError(f"{path}: memory version {value.get('version')!r}; this cmcr reads versions 1 and 2")
         with reading(path, CURE):
             return cls._checked(value)
 
@@ -155,8 +163,12 @@ class Manifest:
                 # Only the names we give ourselves: a manifest must not lead a reader out of its folder.
                 _expect((shard.vectors, shard.metadata) == Shard.names(modality, number), f"file {shard.vectors!r}")
                 _expect(shard.rows > 0, f"{shard.rows} rows in {shard.vectors}")
+        translated: dict[Modality, Translated] = checked(
+            dict[Modality, Translated], value.get("translated", {}), "translated"
+        )
         ordered = {modality: found[modality] for modality in in_order(found) if found[modality]}
-        return cls(encoder, value["dtype"], checked(bool, value["normalized"], "normalized"), ordered, skipped)
+        normalized: bool = checked(bool, value["normalized"], "normalized")
+        return cls(encoder, value["dtype"], normalized, ordered, skipped, translated=translated)
 
 
 def _expect(holds: bool, what: str) -> None:

@@ -21,6 +21,7 @@ from cmcr.errors import ArtifactError, InputError
 from cmcr.files import LOCK, is_partial, locked, open_file, read_lines, write_atomic, write_json
 from cmcr.memory.manifest import DTYPES, MANIFEST, SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
 from cmcr.memory.memory import Memory
+from cmcr.memory.translated import Translated, refuse_embedded
 from cmcr.modality import Modality, in_order
 from cmcr.reading import plainly
 
@@ -119,10 +120,19 @@ class MemoryWriter:
 
     memory: Memory
 
-    def __init__(self, path: str | Path, encoder: EncoderInfo, dtype: str | None = None, *, wait: float = 0) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        encoder: EncoderInfo,
+        dtype: str | None = None,
+        *,
+        wait: float = 0,
+        translates: bool = False,
+    ) -> None:
         """Choose the folder, the encoder and how vectors lie on disk (None: as they do, or float16 in a new memory).
 
-        ``wait`` says for how many seconds to wait for another writer to end.
+        ``wait`` says for how many seconds to wait for another writer to end; ``translates``, that what is appended was
+        another encoder's, as ``record`` says.
 
         Raises:
             InputError: an unknown ``dtype``.
@@ -133,6 +143,7 @@ class MemoryWriter:
         self._encoder = encoder
         self._dtype = dtype
         self._wait = wait
+        self._translates = translates
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -181,6 +192,8 @@ class MemoryWriter:
             OSError: as ``append``.
         """
         manifest = self.memory.manifest
+        if packed.count and not self._translates:
+            refuse_embedded(self.path, manifest)
         with self._named_errors():
             if packed.count:
                 shard = self._write_shard(modality, packed, number=len(manifest.shards.get(modality, ())))
@@ -190,6 +203,12 @@ class MemoryWriter:
                 self._write_skips(packed.skips)
                 manifest = dataclasses.replace(manifest, skipped=manifest.skipped + packed.skipped)
             self._commit(manifest)
+
+    def record(self, modality: Modality, translated: Translated) -> None:
+        """Commit that the rows of a modality were another encoder's; before the first of them."""
+        manifest = self.memory.manifest
+        with self._named_errors():
+            self._commit(dataclasses.replace(manifest, translated=manifest.translated | {modality: translated}))
 
     def forget_skipped(self) -> None:
         """Commit an empty list of skips, so that every skipped item counts as new."""

@@ -32,11 +32,17 @@ def described(memory: Memory) -> dict[str, Any]:
         "dim": memory.encoder.dim,
         "dtype": memory.dtype,
         "rows": {str(kind): memory.rows(kind) for kind in shards},
+        **({"translated": translated} if (translated := _translated(memory)) else {}),
         "shards": {str(kind): len(each) for kind, each in shards.items()},
         "bytes": sum(file.stat().st_size for file in files),
         "skipped": len(skipped),
         "reasons": dict(sorted(reasons.items(), key=lambda pair: -pair[1])[:5]),
     }
+
+
+def _translated(memory: Memory) -> dict[str, str]:
+    """Return by modality how vectors came about that the encoder never made."""
+    return {str(kind): str(each) for kind, each in memory.manifest.translated.items()}
 
 
 def config_in(path: Path, formats: Collection[str] = (SPACE,)) -> dict[str, Any] | None:

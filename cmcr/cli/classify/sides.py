@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cmcr import console
 from cmcr.cli.modalities import memory_side
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ LabelField = Annotated[str | None, typer.Option(help="The table's column; defaul
 def read_rows(memories: Sequence[str], labels: Mapping[str, str] | None = None) -> Table:
     """Return the rows of memories, joined by id."""
     from cmcr.classify import join_table
-    from cmcr.memory import Memory
+    from cmcr.memory import Memory, translation_notes
 
-    sides = [memory_side(each, "--memory") for each in memories]
-    return join_table([(Memory.open(path), modality) for path, modality in sides], labels)
+    sides = [(Memory.open(path), modality) for path, modality in (memory_side(each, "--memory") for each in memories)]
+    for note in translation_notes(*dict.fromkeys(memory for memory, _ in sides)):
+        console.say(note)
+    return join_table(sides, labels)

@@ -19,7 +19,7 @@ from cmcr.ask.gallery import partly_seen
 from cmcr.errors import InputError
 from cmcr.evaluate.result import Result
 from cmcr.items import Item, join_ids, what_differs
-from cmcr.memory import Memory, Row
+from cmcr.memory import Memory, Row, translation_notes
 from cmcr.modality import Modality
 from cmcr.numbers import retrieval as metrics
 from cmcr.space import ConnectedSpace
@@ -158,6 +158,7 @@ def evaluate_memories(
         notes=(
             *partly_seen(memory_a),
             *partly_seen(memory_b),
+            *dict.fromkeys(translation_notes(memory_a, memory_b)),
             *_notes((names[0], len(ids_a)), (names[1], len(ids_b)), pairs),
             *_loosely_joined(ids, partners),
         ),

@@ -1,0 +1,1 @@
+"""Commands on memories that outlive their encoder."""
