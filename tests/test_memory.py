@@ -44,7 +44,7 @@ def memory(tmp_path):
     return tmp_path / "mem"
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 1e-3), ("float32", 1e-6)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 1e-3), ("float32", 1e-6), ("int8", 6e-3)])
 def test_what_is_written_is_read_back(tmp_path, dtype, tolerance):
     vectors = build(tmp_path / "mem", dtype=dtype)
     memory = Memory.open(tmp_path / "mem")
@@ -138,7 +138,7 @@ UNOPENABLE = [
     (edit(lambda m: m.update(format="other")), "not the manifest of a memory"),
     (edit(lambda m: m.update(version=3)), "memory version 3; this cmcr reads versions 1 and 2"),
     (edit(lambda m: m.pop("dtype")), "damaged .no 'dtype'"),
-    (edit(lambda m: m.update(dtype="int8")), "dtype 'int8', expected float16 or float32"),
+    (edit(lambda m: m.update(dtype="int4")), "dtype 'int4', expected float16 or float32 or int8"),
     (edit(lambda m: m["encoder"].update(dim=-1)), "dim -1"),
     (edit(lambda m: m["encoder"].pop("name")), "damaged"),
     (edit(lambda m: m.update(encoder="clip")), "damaged"),
@@ -276,8 +276,8 @@ def test_places_that_are_no_memory(tmp_path):
         MemoryWriter(tmp_path / "photos", INFO).__enter__()
     with pytest.raises(ArtifactError, match=r"a.jpg: is a file; choose a folder"):
         MemoryWriter(tmp_path / "photos/a.jpg", INFO).__enter__()
-    with pytest.raises(InputError, match="dtype 'int8'; expected float16 or float32"):
-        MemoryWriter(tmp_path / "new", INFO, "int8")
+    with pytest.raises(InputError, match="dtype 'int4'; expected float16 or float32 or int8"):
+        MemoryWriter(tmp_path / "new", INFO, "int4")
     assert not (tmp_path / "new").exists()
 
 

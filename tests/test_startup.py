@@ -48,7 +48,7 @@ def test_help_and_refusals_load_no_other_command_and_no_library(arguments, code,
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["conect"], "cmcr: No such command 'conect'. Did you mean 'connect'?; see: cmcr --help"),
+        (["conect"], "cmcr: No such command 'conect'. Did you mean 'connect', 'compact'?; see: cmcr --help"),
         (["eval", "--nothing"], "cmcr eval: No such option: --nothing; see: cmcr eval --help"),
         (["connect"], "cmcr connect: Missing argument 'BASE'; see: cmcr connect --help"),
         (["info", "m", "a\x1b[2Jb"], "cmcr info: Got unexpected extra argument(s) (a\\x1b[2Jb); see: cmcr info --help"),

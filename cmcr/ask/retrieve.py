@@ -14,6 +14,7 @@ import numpy as np
 from cmcr.ask.debias import Debias
 from cmcr.ask.filters import Filtered
 from cmcr.ask.gallery import Merged, Several
+from cmcr.ask.grow import grown_index
 from cmcr.ask.row_names import find_row
 from cmcr.ask.subject import Subject
 from cmcr.errors import InputError
@@ -185,10 +186,13 @@ def make_index(
     kind: str,
     seed: int = 0,
     debias: Debias | None = None,
+    *,
+    anew: bool = False,
 ) -> tuple[Path, IndexInfo]:
     """Build an index of a memory's modality, as it lies in the space, and keep it beside the memory.
 
-    There is one of each kind: with ``debias`` it takes the place of the one without, and the other way round.
+    There is one of each kind: with ``debias`` it takes the place of the one without, and the other way round. One that
+    the memory has outgrown is extended by the new rows, unless ``anew``. Removed rows are in it too, and not found.
 
     Raises:
         ArtifactError: a memory does not belong to the space, another run makes an index of it, or a link is in the
@@ -197,15 +201,24 @@ def make_index(
     """
     space.check_memory(memory, modality)
     refuse_linked_folders(memory.path)
-    path = index_path(memory.path, space.fingerprint, modality, kind)
+    path, every = index_path(memory.path, space.fingerprint, modality, kind), memory.with_removed()
     with locked(path.parent):  # a second maker must not come between the file and what stands beside it
         remove_left_behind(path.parent)
-        gallery, bias = _gallery(space, memory, modality), None
-        if debias is not None:
-            gallery, bias = debias.extend(space, gallery)
-        built = build_index(kind, gallery, seed, bias=bias)
-        fingerprints = {"memory": memory.fingerprint(modality), "space": space.fingerprint}
+        grown = None if anew else grown_index(space, every, modality, path, seed, debias)
+        if grown is not None and grown[0].rows == grown[1].rows:
+            return path, grown[1]
+        built = grown[0] if grown else _built(space, every, modality, kind, seed, debias)
+        fingerprints = {"memory": every.fingerprint(modality), "space": space.fingerprint}
         return path, save_index(built, path, modality=modality, **fingerprints)
+
+
+def _built(
+    space: ConnectedSpace, memory: Memory, modality: Modality, kind: str, seed: int, debias: Debias | None
+) -> FaissIndex:
+    gallery, bias = _gallery(space, memory, modality), None
+    if debias is not None:
+        gallery, bias = debias.extend(space, gallery)
+    return build_index(kind, gallery, seed, bias=bias)
 
 
 def open_index(
@@ -226,7 +239,8 @@ def open_index(
         return ExactIndex(_gallery(space, memory, modality), unit=True)
     path = index_path(memory.path, space.fingerprint, modality, kind)
     made = ["cmcr", "index", str(memory.path), "--space", space_name, "--modality", modality.value, "--kind", kind]
-    return load_index(path, memory=memory.fingerprint(modality), space=space.fingerprint, cure=shlex.join(made))
+    of = {"memory": memory.with_removed().fingerprint(modality), "space": space.fingerprint}
+    return load_index(path, **of, cure=shlex.join(made), gone=memory.removed_rows(modality))
 
 
 def retrieve(

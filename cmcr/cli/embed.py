@@ -56,12 +56,14 @@ class _Work(Checked):
             raise typer.BadParameter(expected, param_hint="--batch-size")
         return int(self.batch_size)
 
-    def sharing(self, retry_skipped: bool) -> dict[str, Any]:
+    def sharing(self, retry_skipped: bool, update: bool) -> dict[str, Any]:
         """Return who does the work: threads here, one of several processes, or Ray's actors."""
         workers = self.workers
         if workers == "ray":
             if self.part is not None:
                 raise typer.BadParameter("--workers ray shares the work itself; leave out --part")
+            if update:
+                raise typer.BadParameter("--update is for a process alone; leave out --workers ray")
             return {"actors": self.ray_actors}
         if self.ray_actors is not None:
             raise typer.BadParameter("--ray-actors goes with --workers ray")
@@ -70,7 +72,9 @@ class _Work(Checked):
         chosen = _part(self.part) if self.part is not None else Part.from_environment()
         if chosen is not None and retry_skipped:
             raise typer.BadParameter(f"--retry-skipped is for a process alone, not for {chosen}; or give --workers ray")
-        return {"workers": None if workers is None else int(workers), "part": chosen}
+        if chosen is not None and update:
+            raise typer.BadParameter(f"--update is for a process alone, not for {chosen}")
+        return {"workers": None if workers is None else int(workers), "part": chosen, "update": update}
 
 
 @dataclass(frozen=True)
@@ -124,11 +128,15 @@ def embed(
         ),
     ] = None,
     dtype: Annotated[
-        Literal["float16", "float32"] | None, typer.Option(help="On disk; default: float16, or what the memory has.")
+        Literal["float16", "float32", "int8"] | None,
+        typer.Option(
+            help="On disk; default: float16, or what the memory has. int8: half of that, recall a little less."
+        ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when an item was skipped.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON on stdout.")] = False,
     retry_skipped: Annotated[bool, typer.Option("--retry-skipped", help="Try again what was skipped before.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Embed anew what changed since it was embedded.")] = False,
     *,
     work: _Work,
     weights: Annotated[
@@ -153,12 +161,14 @@ def embed(
             raise typer.BadParameter("--id-prefix goes with INPUT; --ids says the ids of vectors")
         if work.part is not None or work.workers == "ray":
             raise typer.BadParameter("--from-vectors is done by one process; leave out --part and --workers ray")
+        if update:
+            raise typer.BadParameter("--update is of files; of vectors, cmcr remove the old rows and import the new")
         options |= {"encoder_name": vectors.encoder_name, "fingerprint": vectors.fingerprint}
         reports = _import(vectors.from_vectors, vectors.ids, vectors.sources, output, modality, options)
     else:
         if not source or encoder is None:
             raise typer.BadParameter("give INPUT and --encoder, or --from-vectors and --encoder-name")
-        options |= {"batch_size": work.items_a_batch(), **work.sharing(retry_skipped)}
+        options |= {"batch_size": work.items_a_batch(), **work.sharing(retry_skipped, update)}
         load = _Loading(encoder, work.device, weights or (), work.precision)
         listing = {"modality": modality, "up": up, "id_prefix": id_prefix}
         reports = [_embed(source, load, output, listing, options)]
@@ -251,6 +261,7 @@ def _tell(report: EmbedReport, output: Path) -> None:
     from cmcr.embed import kind_of
 
     parts = [f"{report.embedded} {report.modality} embedded"]
+    parts += [f"{report.updated} of them in place of older content"] if report.updated else []
     parts += [f"{report.already} already there"] if report.already else []
     parts += [f"{report.duplicates} repeated"] if report.duplicates else []
     parts += [f"{len(report.skipped)} skipped"] if report.skipped else []
@@ -267,6 +278,8 @@ def _tell(report: EmbedReport, output: Path) -> None:
     for reason, count in report.reasons()[:3]:
         example = next(skip for skip in report.skipped if kind_of(skip.reason) == reason)
         console.say(f"  skipped {count}: {example.reason} ({example.source})")
+    if report.changed:
+        console.say(f"  {report.changed} changed since they were embedded; --update embeds them anew")
     for row, count in report.notes()[:3]:
         console.say(f"  noted {count}: {row.note} ({row.source})")
     if report.noted:

@@ -17,7 +17,7 @@ from cmcr.encoders.base import Encoder
 from cmcr.errors import InputError
 from cmcr.hooks import Progress, silent
 from cmcr.items import SAME_ID, Inputs, Item
-from cmcr.memory import Memory, MemoryWriter, Row, Skip
+from cmcr.memory import CHANGED, Memory, MemoryWriter, Row, Skip
 from cmcr.modality import Modality
 
 SHARD_SIZE = 10_000
@@ -39,6 +39,7 @@ class EmbedReport:
         modality: Of the items.
         items: Items the input lists.
         embedded: Rows added.
+        updated: Of these, how many took the place of a row of the same file whose content was another.
         already: Items that were in the memory.
         duplicates: Repeated texts that were dropped.
         skipped: What could not be embedded, in this run or before.
@@ -54,6 +55,7 @@ class EmbedReport:
     modality: Modality
     items: int
     embedded: int = 0
+    updated: int = 0
     already: int = 0
     duplicates: int = 0
     skipped: list[Skip] = field(default_factory=list)
@@ -92,6 +94,11 @@ class EmbedReport:
         """Items of the input that have a row in the memory."""
         return self.embedded + self.already
 
+    @property
+    def changed(self) -> int:
+        """Items whose row is of older content; ``update`` embeds them anew."""
+        return sum(skip.reason.startswith(CHANGED) for skip in self.skipped)
+
     def reasons(self) -> list[tuple[str, int]]:
         """Return the reasons of the skips, the most frequent first; those that name another file count as one."""
         return Counter(kind_of(skip.reason) for skip in self.skipped).most_common()
@@ -108,6 +115,7 @@ class EmbedReport:
             "modality": str(self.modality),
             "items": self.items,
             "embedded": self.embedded,
+            **({"updated": self.updated} if self.updated else {}),
             "already": self.already,
             "duplicates": self.duplicates,
             "ignored": self.ignored,
@@ -135,6 +143,7 @@ def embed(
     dtype: str | None = None,
     workers: int | None = None,
     retry_skipped: bool = False,
+    update: bool = False,
     part: Part | None = None,
     progress: Progress = silent,
 ) -> EmbedReport:
@@ -151,14 +160,17 @@ def embed(
         memory_path: The memory's folder; created when missing.
         batch_size: Items given to the encoder at once; halved whenever the device runs out of memory.
         shard_size: Items a shard.
-        dtype: ``float16`` or ``float32`` on disk; None: as the memory is, float16 for a new one.
+        dtype: ``float16``, ``float32`` or ``int8`` on disk; None: as the memory is, float16 for a new one.
         workers: Threads that read and decode; None: one a processor, at most 16.
         retry_skipped: Try again what was skipped before, even where its content is the same.
+        update: Embed anew what changed since it was embedded: the new row is added and the old one removed, in one
+            instant. Without it such an item is skipped, and its row stays.
         part: Which shards to take, where several processes share the work; None: all.
         progress: Told after every batch.
 
     Raises:
-        InputError: a size that is not positive, an unknown dtype, or ``retry_skipped`` with several processes.
+        InputError: a size that is not positive, an unknown dtype, or several processes with ``retry_skipped`` or
+            ``update``.
         ArtifactError: the memory is another encoder's, in use, or damaged; or other processes have left work of other
             inputs or settings there.
         CmcrError: the device has not the memory for a batch of one.
@@ -170,10 +182,11 @@ def embed(
     report = EmbedReport.begin(inputs)
     with Embedder(encoder, inputs.modality, memory_path, batch_size=batch_size, workers=workers) as embedder:
         run = _Run(embedder, inputs, report, shard_size, dtype, progress)
-        if part is not None or not run.alone(retry_skipped):
-            if retry_skipped:
+        if part is not None or not run.alone(retry_skipped, update):
+            if retry_skipped or update:
+                flag = "--update" if update else "--retry-skipped"
                 raise InputError(
-                    f"{memory_path}: --retry-skipped is for a run alone; let the others finish, then run it by itself"
+                    f"{memory_path}: {flag} is for a run alone; let the others finish, then run it by itself"
                 )
             run.shared(part or Part())
         report.rows, report.batch_size = Memory.open(memory_path).rows(inputs.modality), embedder.batch_size
@@ -194,7 +207,7 @@ def join(
         return None, pending
     memory = Memory.open(embedder.path)
     report.shards = plan.count
-    report.already += memory.rows(embedder.modality) - plan.rows
+    report.already += memory.manifest.stored(embedder.modality) - plan.rows
     report.skipped += itertools.islice(memory.skip_records(), plan.skipped, None)
     return Stage(embedder.path, plan), pending
 
@@ -225,7 +238,7 @@ class _Run:
         self.embedder, self.items, self.report = embedder, inputs.items, report
         self.shard_size, self.dtype, self.progress = shard_size, dtype, progress
 
-    def alone(self, retry_skipped: bool) -> bool:
+    def alone(self, retry_skipped: bool, update: bool) -> bool:
         """Embed everything under one lock; False: the memory is one that several processes share."""
         embedder = self.embedder
         with MemoryWriter(embedder.path, embedder.info, self.dtype) as writer:
@@ -233,12 +246,14 @@ class _Run:
                 return False
             if retry_skipped:
                 writer.forget_skipped()
-            pending = embedder.pending(self.items, writer.memory)
+            pending = embedder.pending(self.items, writer.memory, update)
             self.report.count(pending)
             for start in range(0, len(pending.items), self.shard_size):
                 embedded = self.shard(pending, slice(start, start + self.shard_size), self.report.items)
-                writer.append_packed(embedder.modality, embedded.packed(writer.memory.dtype))
+                replaced = [pending.replaced[row.id] for row in embedded.rows if row.id in pending.replaced]
+                writer.append_packed(embedder.modality, embedded.packed(writer.memory.dtype), replaced)
                 self.report.add(embedded)
+                self.report.updated += len(replaced)
         return True
 
     def shared(self, part: Part) -> None:

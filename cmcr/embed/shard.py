@@ -13,7 +13,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
@@ -42,12 +42,14 @@ class Pending:
         changed: Of the ids among them that have a row whose content was another: that row's source.
         already: How many have their row.
         skipped: What was skipped before and is as it was.
+        replaced: Of the ids with work left, the stored number of the row that the new one takes the place of.
     """
 
     items: list[Item]
     changed: Mapping[str, str]
     already: int
     skipped: list[Skip]
+    replaced: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,13 @@ class Embedder:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def pending(self, items: Sequence[Item], memory: Memory) -> Pending:
+    def pending(self, items: Sequence[Item], memory: Memory, update: bool = False) -> Pending:
         """Return what ``memory`` lacks of ``items``; content is read only of what was seen before.
+
+        Args:
+            items: The input's.
+            memory: What is there.
+            update: An item whose content changed since is to take the place of its row.
 
         Raises:
             ArtifactError: the memory is damaged, or holds translated vectors.
@@ -130,23 +137,33 @@ class Embedder:
                     digest = _digest(item, item.read())
             except ItemError:
                 digest = None
+            there = item.id in hashes and not item.problem
+            if there and digest is not None and hashes[item.id] == digest:
+                return True
             known = skips.get((item.id, digest or self.source(item)))
-            if known is not None:
-                return known
-            if item.id not in hashes or item.problem:
-                return None
-            return True if digest is None or hashes[item.id] in (None, digest) else None
+            if known is not None and not (update and known.reason.startswith(CHANGED)):
+                return known if there or not _of_a_row(known) or item.problem else None
+            return True if there and (digest is None or hashes[item.id] is None) else None
 
         verdicts = self._ahead(verdict, (item for item in items if item.id in seen))
         found = [(item, next(verdicts) if item.id in seen else None) for item in items]
         left = [item for item, known in found if known is None]
-        changed = {item.id for item in left if item.id in hashes}
+        of_rows = [item for item in left if item.id in hashes]
+        changed = {item.id: item for item in sorted(of_rows, key=lambda item: not item.problem)}  # one without counts
+        rows = list(memory.find(self.modality, set(changed))) if changed else []
+        places = {row.id: number for number, row in rows if update and self._same_place(changed[row.id], row)}
         return Pending(
             left,
-            memory.sources(self.modality, changed) if changed else {},
+            {row.id: row.source for _, row in rows if row.id not in places},
             sum(known is True for _, known in found),
             [known for _, known in found if isinstance(known, Skip)],
+            places,
         )
+
+    def _same_place(self, item: Item, row: Row) -> bool:
+        """Tell whether an item lies where its row came from; a line of a list may have moved within it."""
+        here, before = self.source(item), row.source
+        return here == before or (item.path is None and here.rpartition(":")[0] == before.rpartition(":")[0] != "")
 
     def shard(
         self,
@@ -283,6 +300,11 @@ def _relative(folder: Path, memory: Path) -> str:
 
 def _skip_key(skip: Skip) -> tuple[str, str]:
     return skip.id, skip.hash or skip.source
+
+
+def _of_a_row(skip: Skip) -> bool:
+    """Tell whether an item was skipped for the row that had its id, which may be removed by now."""
+    return skip.reason.startswith((CHANGED, SAME_ID))
 
 
 def _digest(item: Item, data: bytes) -> str | None:

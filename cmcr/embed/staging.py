@@ -68,7 +68,7 @@ class Plan:
             line = [item.id, embedder.source(item), item.text, item.up, item.problem]
             digest.update(json.dumps(line).encode() + b"\n")
         held, modality = memory.manifest, embedder.modality
-        base = (len(held.shards.get(modality, ())), memory.rows(modality), held.skipped)
+        base = (len(held.shards.get(modality, ())), held.stored(modality), held.skipped)
         return cls(embedder.info, memory.dtype, modality, shard_size, len(items), digest.hexdigest(), *base)
 
     @classmethod
@@ -115,8 +115,7 @@ class Plan:
         Raises:
             ArtifactError: something else was written to the memory meanwhile.
         """
-        rows = sum(shard.rows for shard in manifest.shards.get(self.modality, ()))
-        done = rows - self.rows + manifest.skipped - self.skipped
+        done = manifest.stored(self.modality) - self.rows + manifest.skipped - self.skipped
         number, rest = divmod(done, self.shard_size)
         if done == self.items:
             return self.count

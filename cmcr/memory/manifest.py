@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from cmcr.schema import checked
 FORMAT = "cmcr-memory"
 VERSION = 2
 """The newest version. A memory that holds nothing new to it says 1, so that releases of before open it."""
-DTYPES = ("float16", "float32")
+DTYPES = ("float16", "float32", "int8")
 MANIFEST = "manifest.json"
 SKIPPED = "skipped.jsonl"
+REMOVED = "removed"
+"""The folder of the numbers of removed rows."""
 CURE = "restore it, or embed into a new folder"
 
 
@@ -94,10 +97,37 @@ class Shard:
         folder = modality.folder
         return f"{folder}_emb/{folder}_emb_{number:04d}.npy", f"metadata/{folder}_{number:04d}.jsonl"
 
+    @property
+    def number(self) -> int:
+        """The number in its names; -1: it has none."""
+        return _number(self.vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Rows that were taken out of a modality: the file of their stored numbers, how many they are, its sha256."""
+
+    numbers: str
+    rows: int
+    sha256: str
+
+    @staticmethod
+    def name(modality: Modality, number: int) -> str:
+        """Return the file of a removal, relative to the memory; each removal writes the next."""
+        return f"{REMOVED}/{modality.folder}_{number:04d}.npy"
+
+    @property
+    def number(self) -> int:
+        """The number in its name; -1: it has none."""
+        return _number(self.numbers)
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The content of ``manifest.json``; ``skipped`` counts the lines of ``skipped.jsonl`` that belong to the memory.
+    """The content of ``manifest.json``.
+
+    ``skipped`` counts the lines of ``skipped.jsonl`` that belong to the memory; ``written`` how many shards of a
+    modality were ever written, where ``cmcr compact`` has dropped or rewritten some.
 
     ``translated`` says of which modalities the vectors were another encoder's.
 
@@ -112,14 +142,27 @@ class Manifest:
     shards: dict[Modality, tuple[Shard, ...]]
     skipped: int
     translated: dict[Modality, Translated] = field(default_factory=dict)
+    removed: dict[Modality, Removed] = field(default_factory=dict)
+    written: dict[Modality, int] = field(default_factory=dict)
+
+    def stored(self, modality: Modality) -> int:
+        """Return how many rows the shards of a modality hold, removed ones too."""
+        return sum(shard.rows for shard in self.shards.get(modality, ()))
+
+    def next_number(self, modality: Modality) -> int:
+        """Return the number of the next shard; no name is ever used again for other content."""
+        return self.written.get(modality, len(self.shards.get(modality, ())))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         translated = {str(m): asdict(each) for m, each in self.translated.items()}
-        new = {name: value for name, value in (("translated", translated),) if value}
+        removed = {str(m): asdict(each) for m, each in self.removed.items()}
+        written = {str(m): count for m, count in self.written.items()}
+        said = (("translated", translated), ("removed", removed), ("written", written))
+        new = {name: value for name, value in said if value}
         return {
             "format": FORMAT,
-            "version": VERSION if new else 1,
+            "version": VERSION if new or self.dtype == "int8" else 1,
             "encoder": asdict(self.encoder),
             "dtype": self.dtype,
             "normalized": self.normalized,
@@ -153,22 +196,42 @@ class Manifest:
         encoder: EncoderInfo = checked(EncoderInfo, value["encoder"], "encoder")
         skipped: int = checked(int, value["skipped"], "skipped")
         _expect(encoder.dim > 0, f"dim {encoder.dim}")
-        _expect(value["dtype"] in DTYPES, f"dtype {value['dtype']!r}, expected float16 or float32")
+        _expect(value["dtype"] in DTYPES, f"dtype {value['dtype']!r}, expected {' or '.join(DTYPES)}")
         _expect(skipped >= 0, f"skipped {skipped}")
         found: dict[Modality, tuple[Shard, ...]] = checked(
             dict[Modality, tuple[Shard, ...]], value["modalities"], "modalities"
         )
+        removed: dict[Modality, Removed] = checked(dict[Modality, Removed], value.get("removed", {}), "removed")
+        written: dict[Modality, int] = checked(dict[Modality, int], value.get("written", {}), "written")
         for modality, shards in found.items():
-            for number, shard in enumerate(shards):
-                # Only the names we give ourselves: a manifest must not lead a reader out of its folder.
-                _expect((shard.vectors, shard.metadata) == Shard.names(modality, number), f"file {shard.vectors!r}")
-                _expect(shard.rows > 0, f"{shard.rows} rows in {shard.vectors}")
+            _check_shards(modality, shards, written.get(modality))
         translated: dict[Modality, Translated] = checked(
             dict[Modality, Translated], value.get("translated", {}), "translated"
         )
         ordered = {modality: found[modality] for modality in in_order(found) if found[modality]}
         normalized: bool = checked(bool, value["normalized"], "normalized")
-        return cls(encoder, value["dtype"], normalized, ordered, skipped, translated=translated)
+        manifest = cls(encoder, value["dtype"], normalized, ordered, skipped, translated, removed, written)
+        for modality, each in removed.items():
+            _expect(each.numbers == Removed.name(modality, each.number), f"file {each.numbers!r}")
+            _expect(0 < each.rows <= manifest.stored(modality), f"{each.rows} removed rows in {each.numbers}")
+        return manifest
+
+
+# Only the names we give ourselves are believed: a manifest must not lead a reader out of its folder.
+def _check_shards(modality: Modality, shards: tuple[Shard, ...], written: int | None) -> None:
+    numbers = [shard.number for shard in shards]
+    if written is None:
+        numbers = list(range(len(shards)))
+    for number, shard in zip(numbers, shards, strict=True):
+        _expect((shard.vectors, shard.metadata) == Shard.names(modality, number), f"file {shard.vectors!r}")
+        _expect(shard.rows > 0, f"{shard.rows} rows in {shard.vectors}")
+    if written is not None:
+        _expect(len(set(numbers)) == len(numbers) and max(numbers, default=-1) < written, f"shards {numbers}")
+
+
+def _number(name: str) -> int:
+    found = re.search(r"_(\d{4,9})\.npy$", name)
+    return int(found[1]) if found else -1
 
 
 def _expect(holds: bool, what: str) -> None:

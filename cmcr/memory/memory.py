@@ -8,23 +8,23 @@ depends on when, or in how many runs, it was written.
 from __future__ import annotations
 
 import bisect
-import contextlib
+import dataclasses
 import hashlib
 import itertools
 import json
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from cmcr.errors import ArtifactError
-from cmcr.files import check_regular, is_file, is_partial, left_behind, open_file, read_lines, sha256_file
+from cmcr.files import check_regular, is_file, open_file, read_lines, sha256_file
 from cmcr.memory.lines import _json_lines, _row
 from cmcr.memory.manifest import CURE, SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
 from cmcr.memory.roots import MediaRoots, read_source
-from cmcr.modality import OWN, Modality, in_order
-from cmcr.reading import open_npy, parse_json, plainly, read_json, reading
+from cmcr.memory.tombstones import NONE, read_removed, to_stored
+from cmcr.modality import Modality
+from cmcr.reading import open_npy, parse_json, reading
 from cmcr.schema import checked
 
 __all__ = ["CHANGED", "EncoderInfo", "Memory", "Row", "Skip"]
@@ -33,8 +33,6 @@ CHANGED = "changed since it was embedded"
 """Begins the reason of the skip that keeps an old row: its file has other content now."""
 
 _NPY_HEADER = 1 << 12
-_NORM_TOLERANCE = {"float16": 2e-3, "float32": 1e-4}
-_OWN_FILE = re.compile(r"([a-z][a-z0-9_]*?)(_emb)?_\d{4,}\.(npy|jsonl)")
 
 
 class Memory:
@@ -63,24 +61,64 @@ class Memory:
         self.normalized = manifest.normalized
         self._line_ends: dict[str, np.ndarray] = {}
         self._checked: set[Modality] = set()
+        self._gone: dict[Modality, np.ndarray] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> Memory:
         """Open the memory in the folder ``path``.
 
         Raises:
-            ArtifactError: missing, not a memory, of another version, or with a damaged manifest.
+            ArtifactError: missing, not a memory, of another version; a damaged manifest or list of removed rows.
         """
-        return cls(Path(path), Manifest.read(Path(path)))
+        folder = Path(path)
+        memory = cls(folder, Manifest.read(folder))
+        try:  # now, for the next removal takes the file away
+            memory._read_removed()
+        except ArtifactError:
+            manifest = Manifest.read(folder)
+            if manifest == memory.manifest:
+                raise
+            memory = cls(folder, manifest)
+            memory._read_removed()
+        return memory
+
+    def _read_removed(self) -> None:
+        for modality in self.manifest.removed:
+            self.removed_rows(modality)
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """The modalities it holds rows of, cmcr's own first and others by name."""
-        return tuple(self.manifest.shards)
+        shards, removed = self.manifest.shards, self.manifest.removed
+        return tuple(each for each in shards if each not in removed or self.rows(each))
 
     def rows(self, modality: Modality) -> int:
         """Return the number of rows of a modality; 0 when it holds none."""
-        return sum(shard.rows for shard in self.manifest.shards.get(modality, ()))
+        removed = self.manifest.removed.get(modality)
+        return self.manifest.stored(modality) - (removed.rows if removed else 0)
+
+    def removed_rows(self, modality: Modality) -> np.ndarray:
+        """Return the (R,) stored numbers of the rows that were removed, ascending: among all rows of the shards.
+
+        Raises:
+            ArtifactError: the file that names them is missing or damaged.
+        """
+        removed = self.manifest.removed.get(modality)
+        if removed is None:
+            return NONE
+        if modality not in self._gone:
+            self._gone[modality] = read_removed(self.path, removed, self.manifest.stored(modality))
+        return self._gone[modality]
+
+    def with_removed(self) -> Memory:
+        """Return the memory as if nothing had been removed from it: what an index of it holds."""
+        return Memory(self.path, dataclasses.replace(self.manifest, removed={})) if self.manifest.removed else self
+
+    def part(self, modality: Modality, shards: slice) -> Memory:
+        """Return some of the shards of a modality as a memory of their own, removed rows too."""
+        kept = {modality: self.shards(modality)[shards]}
+        held = {each: some for each, some in kept.items() if some}
+        return Memory(self.path, dataclasses.replace(self.manifest, shards=held, removed={}))
 
     def shards(self, modality: Modality) -> tuple[Shard, ...]:
         """Return the shards of a modality, in row order.
@@ -88,7 +126,7 @@ class Memory:
         Raises:
             ArtifactError: it holds no rows of this modality.
         """
-        if modality not in self.manifest.shards:
+        if modality not in self.modalities:
             held = ", ".join(self.modalities) or "nothing"
             raise ArtifactError(
                 f"{self.path}: holds no {modality}; it holds {held}: embed some, or choose another memory"
@@ -99,6 +137,8 @@ class Memory:
         """Return a hex sha256 that changes whenever the encoder, a row or their order does."""
         parts = [self.encoder.fingerprint]
         parts += [text for shard in self.shards(modality) for text in (shard.sha256, shard.metadata_sha256)]
+        if modality in self.manifest.removed:
+            parts += ["removed", self.manifest.removed[modality].sha256]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def metadata(self, modality: Modality) -> Iterator[Row]:
@@ -107,8 +147,27 @@ class Memory:
         Raises:
             ArtifactError: a metadata file is missing, damaged, or of another length than the manifest says.
         """
+        return (row for _, row in self.numbered(modality))
+
+    def numbered(self, modality: Modality) -> Iterator[tuple[int, Row]]:
+        """Yield each row after its stored number, in row order; otherwise as ``metadata``."""
+        for first, shard in self._placed(modality):
+            gone = set(self._gone_of(modality, first, shard).tolist())
+            for number, row in enumerate(self._shard_metadata(shard)):
+                if number not in gone:
+                    yield first + number, row
+
+    def _placed(self, modality: Modality) -> Iterator[tuple[int, Shard]]:
+        """Yield each shard after the stored number of its first row."""
+        first = 0
         for shard in self.shards(modality):
-            yield from self._shard_metadata(shard)
+            yield first, shard
+            first += shard.rows
+
+    def _gone_of(self, modality: Modality, first: int, shard: Shard) -> np.ndarray:
+        """Return the removed rows of a shard, counted from its own first."""
+        gone = self.removed_rows(modality)
+        return gone[slice(*np.searchsorted(gone, (first, first + shard.rows)))] - first
 
     def ids(self, modality: Modality) -> list[str]:
         """Return the ids in row order."""
@@ -120,10 +179,13 @@ class Memory:
         Raises:
             ArtifactError: a shard is missing, damaged, not of the shape the manifest says, or holds no unit vectors.
         """
-        for shard in self.shards(modality):
-            stored = self._shard_vectors(shard)
+        for first, shard in self._placed(modality):
+            stored, gone = self._shard_vectors(shard), self._gone_of(modality, first, shard)
             for start in range(0, shard.rows, size):
-                yield self._unit(stored[start : start + size], shard)
+                here = gone[slice(*np.searchsorted(gone, (start, start + size)))] - start
+                block = stored[start : start + size]
+                if len(here) < len(block):
+                    yield self._unit(np.delete(block, here, axis=0) if len(here) else block, shard)
 
     def vectors(self, modality: Modality, indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """Return all vectors of a modality, or the rows ``indices`` in that order.
@@ -141,6 +203,7 @@ class Memory:
         wanted = np.asarray(indices, dtype=np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= total):
             raise IndexError(f"row {wanted.min()} to {wanted.max()}; {self.path} holds {total} {modality} rows")
+        wanted = to_stored(self.removed_rows(modality), wanted)
         ends = list(itertools.accumulate(shard.rows for shard in shards))
         owner = np.searchsorted(ends, wanted, side="right")
         found = np.empty((len(wanted), self.encoder.dim), dtype=np.float32)
@@ -158,11 +221,12 @@ class Memory:
             IndexError: ``index`` is not in [0, rows).
         """
         shards = self.shards(modality)
+        if not 0 <= index < self.rows(modality):
+            raise IndexError(f"row {index}; {self.path} holds {self.rows(modality)} {modality} rows")
+        stored = int(to_stored(self.removed_rows(modality), np.array([index]))[0])
         ends = list(itertools.accumulate(shard.rows for shard in shards))
-        if not 0 <= index < ends[-1]:
-            raise IndexError(f"row {index}; {self.path} holds {ends[-1]} {modality} rows")
-        number = bisect.bisect_right(ends, index)
-        return self._shard_row(shards[number], index - ends[number] + shards[number].rows)
+        number = bisect.bisect_right(ends, stored)
+        return self._shard_row(shards[number], stored - ends[number] + shards[number].rows)
 
     def skip_records(self) -> Iterator[Skip]:
         """Yield every skip ever committed, in order.
@@ -184,22 +248,30 @@ class Memory:
     def skipped(self) -> list[Skip]:
         """Return what could not be embedded and still is not: the last word on each item, in the order written."""
         last = {(skip.modality, skip.id, skip.source): skip for skip in self.skip_records()}
-        asked = {m: {skip.id for skip in last.values() if skip.modality is m} for m in self.modalities} if last else {}
-        held = {modality: self.sources(modality, ids) for modality, ids in asked.items()}
+        asked = {m: {s.id for s in last.values() if s.modality is m} for m in self.manifest.shards} if last else {}
+        every, done = self.with_removed(), set[tuple[Modality, str, str | None]]()
+        for modality, ids in asked.items():  # a row that was removed later was embedded all the same
+            for _, row in every.find(modality, ids):
+                done |= {(modality, row.id, row.source), (modality, row.id, row.hash)}
         return [
-            s for s in last.values() if s.reason.startswith(CHANGED) or held.get(s.modality, {}).get(s.id) != s.source
+            s
+            for s in last.values()
+            if (s.modality, s.id, s.hash if s.reason.startswith(CHANGED) else s.source) not in done
         ]
 
     def sources(self, modality: Modality, ids: set[str]) -> dict[str, str]:
-        """Return where the rows of ``ids`` came from; other lines are not parsed, for there may be millions."""
+        """Return where the rows of ``ids`` came from."""
+        return {row.id: row.source for _, row in self.find(modality, ids)}
+
+    def find(self, modality: Modality, ids: set[str]) -> Iterator[tuple[int, Row]]:
+        """Yield the rows of ``ids`` after their stored numbers; other lines are not parsed, there may be millions."""
         wanted = {b'{"id": ' + json.dumps(each, ensure_ascii=False).encode("utf-8", "backslashreplace") for each in ids}
-        found: dict[str, str] = {}
-        for path in (self.path / shard.metadata for shard in self.shards(modality)):
+        for first, shard in self._placed(modality):
+            path, gone = self.path / shard.metadata, set(self._gone_of(modality, first, shard).tolist())
             with reading(path, CURE):
-                lines = (line for line in read_lines(path) if line[: line.find(b', "source": ')] in wanted)
-                rows = [_row(json.loads(line), path) for line in lines]
-                found |= {row.id: row.source for row in rows}
-        return found
+                for number, line in enumerate(read_lines(path)):
+                    if line[: line.find(b', "source": ')] in wanted and number not in gone:
+                        yield first + number, _row(json.loads(line), path)
 
     def source_path(self, row: Row) -> Path | None:
         """Return the file a row was made from, or None: a text line, a tar member, or a file that is gone."""
@@ -242,12 +314,22 @@ class Memory:
             sizes = [check_regular(self.path / name).st_size for s in shards for name in (s.vectors, s.metadata)]
             if most is not None and sum(sizes) > most:
                 return False
-            wrong = [name for shard in shards for name in self._changed(shard)]
+        for shard in shards:
+            self.check_shard(shard)
+        self._checked.add(modality)
+        return True
+
+    def check_shard(self, shard: Shard) -> None:
+        """Compare the files of one shard with the manifest.
+
+        Raises:
+            ArtifactError: one is missing, or not the one that was written.
+        """
+        with reading(self.path, CURE):
+            wrong = self._changed(shard)
         if wrong:
             path = self.path / wrong[0]
             raise ArtifactError(f"{path}: its sha256 is not the manifest's; see cmcr info --verify {self.path}")
-        self._checked.add(modality)
-        return True
 
     def _changed(self, shard: Shard) -> list[str]:
         """Return the files of a shard whose sha256 is not the manifest's; no size is believed on the way."""
@@ -262,41 +344,15 @@ class Memory:
 
     def verify(self) -> list[str]:
         """Read everything and return one line per problem; empty when the memory is sound."""
-        problems: list[str] = []
-        for modality in self.modalities:
-            for shard in self.shards(modality):
-                problems += self._shard_problems(shard)
-            problems += self._id_problems(modality)
-        problems += self._index_problems()
-        try:
-            list(self.skip_records())
-        except ArtifactError as error:
-            problems.append(str(error))
-        return problems + [f"{name}: left over, not named by the manifest" for name in self.leftovers()]
+        from cmcr.memory.verify import problems_of
+
+        return problems_of(self)
 
     def leftovers(self) -> list[str]:
         """Return files of an interrupted run, relative to the memory; the next ``cmcr embed`` removes them."""
-        named = {name for shards in self.manifest.shards.values() for s in shards for name in (s.vectors, s.metadata)}
-        own = self._folders()
-        folders = [*(f"{name}_emb" for name in own), "metadata"]
-        found = [path for folder in folders for path in sorted((self.path / folder).glob("*"))]
-        found = [path for path in found if is_partial(path.name) or _folder_of(path.name) in own]
-        kept = [path for path in found + left_behind(self.path) if path.is_symlink() or not path.is_dir()]
-        return [name for path in kept if (name := path.relative_to(self.path).as_posix()) not in named]
+        from cmcr.memory.verify import leftovers_of
 
-    def _folders(self) -> list[str]:
-        """Return the short names of the modalities that a run may have begun to write.
-
-        Of a modality that the manifest does not name, a folder with a shard's file in it is what tells of it.
-        """
-        known = [modality.folder for modality in in_order({*OWN, *self.manifest.shards})]
-        begun = [path for path in sorted(self.path.glob("*_emb")) if path.is_dir() and not path.is_symlink()]
-        return known + [
-            name
-            for path in begun
-            if (name := path.name.removesuffix("_emb")) not in known
-            and any(is_partial(each.name) or _folder_of(each.name) == name for each in path.iterdir())
-        ]
+        return leftovers_of(self)
 
     def _shard_vectors(self, shard: Shard) -> np.ndarray:
         path = self.path / shard.vectors
@@ -336,54 +392,3 @@ class Memory:
             with open_file(path) as file:
                 file.seek(int(ends[number - 1]) if number else 0)
                 return _row(parse_json(file.readline()), path)
-
-    def _shard_problems(self, shard: Shard) -> list[str]:
-        problems = []
-        with contextlib.suppress(OSError):  # said below, by whoever reads it
-            problems = [f"{name}: its sha256 is not the manifest's" for name in self._changed(shard)]
-        try:
-            stored = self._shard_vectors(shard)
-        except ArtifactError as error:
-            return [*problems, str(error)]
-        norms = np.concatenate(
-            [np.linalg.norm(stored[i : i + 8192].astype(np.float32), axis=1) for i in range(0, shard.rows, 8192)]
-        )
-        finite = np.isfinite(norms)
-        if not finite.all():
-            problems.append(f"{shard.vectors}: {np.count_nonzero(~finite)} rows are not finite")
-        off = np.count_nonzero(np.abs(norms[finite] - 1) > _NORM_TOLERANCE[self.dtype])
-        if self.normalized and off:
-            problems.append(f"{shard.vectors}: {off} rows are not of norm 1")
-        return problems
-
-    def _index_problems(self) -> list[str]:
-        """Return what is wrong with the files of the indexes kept beside the vectors; their makers name the sha256."""
-        problems = []
-        for path in sorted((self.path / "index").glob("*.faiss")):
-            name = path.relative_to(self.path).as_posix()
-            try:
-                with plainly():
-                    expected = read_json(path.with_suffix(".json"))["sha256"]
-            except (OSError, ValueError):
-                problems.append(f"{name}: its .json is missing or damaged; run cmcr index again, or delete it")
-                continue
-            if sha256_file(path) != expected:
-                problems.append(f"{name}: its sha256 is not the one in its .json; run cmcr index again, or delete it")
-        left = left_behind(self.path / "index")
-        return problems + [
-            f"index/{path.name}: left by a cmcr index that did not end; the next removes it" for path in left
-        ]
-
-    def _id_problems(self, modality: Modality) -> list[str]:
-        try:
-            ids = self.ids(modality)
-        except ArtifactError as error:
-            return [str(error)]
-        repeated = len(ids) - len(set(ids))
-        return [f"{modality}: {repeated} ids are not unique"] if repeated else []
-
-
-def _folder_of(name: str) -> str:
-    """Return which modality's shard a file is named as, by its folder's short name; empty: none's."""
-    found = _OWN_FILE.fullmatch(name)
-    return found.group(1) if found else ""

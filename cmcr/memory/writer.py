@@ -8,7 +8,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,9 @@ import numpy as np
 
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import LOCK, is_partial, locked, open_file, read_lines, write_atomic, write_json
-from cmcr.memory.manifest import DTYPES, MANIFEST, SKIPPED, EncoderInfo, Manifest, Row, Shard, Skip
+from cmcr.memory.manifest import DTYPES, MANIFEST, SKIPPED, EncoderInfo, Manifest, Removed, Row, Shard, Skip
 from cmcr.memory.memory import Memory
+from cmcr.memory.tombstones import packed_numbers
 from cmcr.memory.translated import Translated, refuse_embedded
 from cmcr.modality import Modality, in_order
 from cmcr.reading import plainly
@@ -97,8 +98,20 @@ def pack(vectors: np.ndarray, dtype: str, rows: Sequence[Row], skipped: Iterable
     if not (np.isfinite(norms).all() and norms.all()):
         raise ValueError("non-finite or zero vectors cannot be stored")
     file = io.BytesIO()
-    np.save(file, (vectors / norms).astype(dtype), allow_pickle=False)
+    np.save(file, _stored(vectors / norms, dtype), allow_pickle=False)
     return Packed(file.getvalue(), b"".join(map(_json_line, rows)), b"".join(map(_json_line, skipped)))
+
+
+def _stored(units: np.ndarray, dtype: str) -> np.ndarray:
+    """Return unit vectors as they lie on disk.
+
+    int8 has a scale for each row, by which its largest component becomes 127. The scale itself is not kept: whoever
+    reads a row makes it a unit vector, and that brings it back.
+    """
+    if dtype != "int8":
+        return units.astype(dtype)
+    scaled: np.ndarray = np.rint(units * (127 / np.abs(units).max(axis=1, keepdims=True)))
+    return scaled.astype(np.int8)
 
 
 class MemoryWriter:
@@ -185,8 +198,13 @@ class MemoryWriter:
             raise ValueError(f"vectors of shape {vectors.shape} for {len(rows)} rows of {self._encoder.dim} components")
         self.append_packed(modality, pack(vectors, self.memory.dtype, rows, skipped))
 
-    def append_packed(self, modality: Modality, packed: Packed) -> None:
+    def append_packed(self, modality: Modality, packed: Packed, replaced: Iterable[int] = ()) -> None:
         """Commit what ``pack`` made for this memory's dtype, all or nothing.
+
+        Args:
+            modality: Of the rows.
+            packed: The shard.
+            replaced: Stored numbers of rows whose place they take: removed in the same instant.
 
         Raises:
             OSError: as ``append``.
@@ -196,9 +214,8 @@ class MemoryWriter:
             refuse_embedded(self.path, manifest)
         with self._named_errors():
             if packed.count:
-                shard = self._write_shard(modality, packed, number=len(manifest.shards.get(modality, ())))
-                shards = manifest.shards | {modality: (*manifest.shards.get(modality, ()), shard)}
-                manifest = dataclasses.replace(manifest, shards={m: shards[m] for m in in_order(shards)})
+                manifest = self._with_shard(manifest, modality, packed)
+            manifest = self._without_rows(manifest, modality, replaced)
             if packed.skipped:
                 self._write_skips(packed.skips)
                 manifest = dataclasses.replace(manifest, skipped=manifest.skipped + packed.skipped)
@@ -210,6 +227,56 @@ class MemoryWriter:
         with self._named_errors():
             self._commit(dataclasses.replace(manifest, translated=manifest.translated | {modality: translated}))
 
+    def remove(self, numbers: Mapping[Modality, Iterable[int]]) -> None:
+        """Remove rows by their stored numbers, of all modalities at once; nothing is rewritten but their list.
+
+        Raises:
+            ValueError: a number that no row has (a mistake of the caller).
+            OSError: as ``append``.
+        """
+        manifest = self.memory.manifest
+        with self._named_errors():
+            for modality, some in numbers.items():
+                manifest = self._without_rows(manifest, modality, some)
+            self._commit(manifest)
+
+    def compact(self) -> None:
+        """Rewrite the shards that hold removed rows without them, and forget the list; other shards stay.
+
+        New files get new names, and the manifest names them all at once. So whoever has the memory open reads what it
+        opened, or is told that a file is gone, and never another row.
+
+        Raises:
+            ArtifactError: the memory is damaged.
+            OSError: as ``append``.
+        """
+        manifest = self.memory.manifest
+        if not manifest.removed:
+            return
+        shards, written = dict(manifest.shards), dict(manifest.written)
+        with self._named_errors():
+            for modality in manifest.removed:
+                written[modality] = manifest.next_number(modality)
+                shards[modality] = ()
+                for first, shard in self.memory.with_removed()._placed(modality):
+                    gone = self.memory._gone_of(modality, first, shard)
+                    kept = [shard] if not len(gone) else []
+                    if 0 < len(gone) < shard.rows:
+                        kept = [self._write_shard(modality, self._left(shard, gone), written[modality])]
+                        written[modality] += 1
+                    shards[modality] += tuple(kept)
+            left = {modality: some for modality, some in shards.items() if some}
+            self._commit(dataclasses.replace(manifest, shards=left, removed={}, written=written))
+            self._clean()
+
+    def _left(self, shard: Shard, gone: np.ndarray) -> Packed:
+        """Return what is left of a shard, to the byte."""
+        self.memory.check_shard(shard)
+        file, drop = io.BytesIO(), set(gone.tolist())
+        np.save(file, np.delete(self.memory._shard_vectors(shard), gone, axis=0), allow_pickle=False)
+        lines = read_lines(self.path / shard.metadata)
+        return Packed(file.getvalue(), b"".join(line for row, line in enumerate(lines) if row not in drop), b"")
+
     def forget_skipped(self) -> None:
         """Commit an empty list of skips, so that every skipped item counts as new."""
         with self._named_errors():
@@ -218,8 +285,30 @@ class MemoryWriter:
 
     def _commit(self, manifest: Manifest) -> None:
         if manifest != self.memory.manifest:
+            before = {removed.numbers for removed in self.memory.manifest.removed.values()}
             write_json(self.path / MANIFEST, manifest.to_json())
             self.memory = Memory(self.path, manifest)
+            for name in before - {removed.numbers for removed in manifest.removed.values()}:
+                (self.path / name).unlink(missing_ok=True)
+
+    def _with_shard(self, manifest: Manifest, modality: Modality, packed: Packed) -> Manifest:
+        number = manifest.next_number(modality)
+        shard = self._write_shard(modality, packed, number)
+        shards = manifest.shards | {modality: (*manifest.shards.get(modality, ()), shard)}
+        written = manifest.written | ({modality: number + 1} if modality in manifest.written else {})
+        return dataclasses.replace(manifest, shards={m: shards[m] for m in in_order(shards)}, written=written)
+
+    def _without_rows(self, manifest: Manifest, modality: Modality, numbers: Iterable[int]) -> Manifest:
+        old, before = self.memory.removed_rows(modality), manifest.removed.get(modality)
+        gone = np.union1d(old, np.fromiter(numbers, np.int64))
+        if len(gone) == len(old):
+            return manifest
+        if gone[0] < 0 or gone[-1] >= manifest.stored(modality):
+            raise ValueError(f"rows {gone[0]} to {gone[-1]} of {manifest.stored(modality)} {modality}")
+        name, data = Removed.name(modality, before.number + 1 if before else 0), packed_numbers(gone)
+        write_atomic(self.path / name, data)
+        removed = manifest.removed | {modality: Removed(name, len(gone), hashlib.sha256(data).hexdigest())}
+        return dataclasses.replace(manifest, removed=removed)
 
     def _write_shard(self, modality: Modality, packed: Packed, number: int) -> Shard:
         names, contents = Shard.names(modality, number), (packed.vectors, packed.rows)

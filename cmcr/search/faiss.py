@@ -18,9 +18,10 @@ import numpy as np
 
 from cmcr.errors import ArtifactError, InputError
 from cmcr.files import atomic, open_file, sha256_file, write_json
+from cmcr.memory.tombstones import NONE, to_left
 from cmcr.modality import Modality
-from cmcr.numbers import Array
-from cmcr.reading import read_json, reading
+from cmcr.numbers import Array, Rows
+from cmcr.reading import plainly, read_json, reading
 from cmcr.schema import checked
 from cmcr.search.debias import Bias, with_ones
 from cmcr.search.exact import Blocks, Hits, _checked, _same_dim
@@ -74,7 +75,11 @@ class IndexInfo:
 
 
 class FaissIndex:
-    """A FAISS index over unit vectors by inner product, which is their cosine; less the row's bias where it has one."""
+    """A FAISS index over unit vectors by inner product, which is their cosine; less the row's bias where it has one.
+
+    It holds every row that its memory's shards do. Rows removed since, ``gone``, are not found, and hits are numbered
+    as the memory numbers the rows that are left.
+    """
 
     def __init__(
         self,
@@ -83,9 +88,11 @@ class FaissIndex:
         parameters: dict[str, int],
         damaged: str = "the index is damaged",
         bias: Bias | None = None,
+        gone: Rows = NONE,
     ) -> None:
-        self.kind, self.parameters, self.bias = kind, parameters, bias
+        self.kind, self.parameters, self.bias, self.gone = kind, parameters, bias, gone
         self._index, self._damaged = index, damaged
+        self._left = _only(kind, index, gone) if len(gone) else None
 
     @property
     def rows(self) -> int:
@@ -109,12 +116,14 @@ class FaissIndex:
         longest = 1.0
         if self.bias is not None:  # a bias is at most alpha, as a mean of cosines is at most 1
             asked, longest = with_ones(asked), math.hypot(1.0, self.bias.alpha)
-        scores, rows = self._index.search(asked, min(k, self.rows))
+        scores, rows = self._index.search(asked, min(k, self.rows - len(self.gone)), params=self._left)
         most = 1.01 * longest * np.linalg.norm(asked, axis=1, keepdims=True)
         least = 0 if self.kind == "flat" else -1
         if not ((rows >= least) & (rows < self.rows) & ((np.abs(scores) <= most) | (rows < 0))).all():
             raise ArtifactError(self._damaged)
         scores = np.where(rows < 0, np.float32(-np.inf), scores)
+        if len(self.gone):
+            rows = np.where(rows < 0, rows, to_left(self.gone, rows))
         order = np.lexsort((rows, -scores), axis=1)
         return Hits(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1))
 
@@ -125,6 +134,21 @@ class FaissIndex:
         with atomic(path) as file:
             writer = faiss.PyCallbackIOWriter(file.write)  # type: ignore[attr-defined, unused-ignore]
             faiss.write_index(self._index, writer)
+
+
+def _only(kind: str, index: Any, gone: Rows) -> Any:
+    """Return what lets a search find no removed row, however many there are: a bit for each row."""
+    import faiss
+
+    library: Any = faiss  # its annotations lack what is made when it is loaded
+    left = np.ones(index.ntotal, bool)
+    left[gone] = False
+    chosen = library.IDSelectorBitmap(np.packbits(left, bitorder="little"))
+    if kind == "hnsw":
+        return library.SearchParametersHNSW(sel=chosen, efSearch=index.hnsw.efSearch)
+    if kind == "ivf":
+        return library.SearchParametersIVF(sel=chosen, nprobe=index.nprobe)
+    return library.SearchParameters(sel=chosen)
 
 
 def build_index(kind: str, blocks: Blocks, seed: int = 0, breadth: int = 128, bias: Bias | None = None) -> FaissIndex:
@@ -150,6 +174,37 @@ def build_index(kind: str, blocks: Blocks, seed: int = 0, breadth: int = 128, bi
         for block in blocks():
             index.add(np.ascontiguousarray(block, np.float32))
     return FaissIndex(kind, index, parameters, bias=bias)
+
+
+def extend_index(path: Path, info: IndexInfo, blocks: Blocks) -> FaissIndex | None:
+    """Return the index of a file with the rows of ``blocks`` behind those it has; None: it is best built anew.
+
+    ``flat`` becomes what building it of all rows gives, to the byte. New rows of ``hnsw`` take their place in the
+    graph as they would have, but for the draw of their levels; ``ivf`` keeps its clusters, and is built anew when it
+    has more than twice the rows they were learnt from.
+
+    Args:
+        path: The file, which is read into RAM.
+        info: What stands beside it.
+        blocks: (n, D) of the new rows, as ``build_index`` was given the old.
+    """
+    import faiss
+
+    try:
+        with plainly():
+            if sha256_file(path) != info.sha256:
+                return None
+            index = faiss.read_index(str(path))
+    except (OSError, ValueError):
+        return None
+    built = info.rows - info.parameters.get("extended", 0)
+    with _one_thread() if info.kind == "hnsw" else nullcontext():
+        for block in blocks():
+            index.add(np.ascontiguousarray(block, np.float32))
+    if info.kind == "ivf" and index.ntotal > 2 * built:
+        return None
+    added = {"extended": index.ntotal - built} if index.ntotal > built else {}
+    return FaissIndex(info.kind, index, info.parameters | added, bias=info.bias)
 
 
 def _empty(kind: str, blocks: Blocks, seed: int, breadth: int, biased: bool) -> tuple[Any, dict[str, int]]:
@@ -249,11 +304,18 @@ def opening_digest(path: Path, structure: int) -> str:
     return digest.hexdigest()
 
 
-def load_index(path: Path, *, memory: str, space: str, cure: str = "cmcr index") -> FaissIndex:
+def load_index(path: Path, *, memory: str, space: str, cure: str = "cmcr index", gone: Rows = NONE) -> FaissIndex:
     """Open an index, memory-mapped, after checking that it belongs to this memory and this space.
 
     What is cheap is checked: the file's size, its structure and its end; damage amid the vectors is met by a search
     that finds what cannot be, and always by ``cmcr info --verify``.
+
+    Args:
+        path: The file.
+        memory: Fingerprint of the memory's modality, with its removed rows.
+        space: Fingerprint of the space.
+        cure: The command that makes it anew.
+        gone: (R,) numbers of the removed rows, ascending.
 
     Raises:
         ArtifactError: missing, damaged, or stale; the message ends with ``cure``, the command that makes it anew.
@@ -278,7 +340,7 @@ def load_index(path: Path, *, memory: str, space: str, cure: str = "cmcr index")
     if (loaded.ntotal, loaded.d) != (info.rows, info.dim):
         raise ArtifactError(f"{path} has {loaded.ntotal} rows, its .json says {info.rows}; make it anew: {cure}")
     damaged = f"{path} is damaged: it finds what cannot be; make it anew: {cure}"
-    return FaissIndex(info.kind, loaded, info.parameters, damaged, info.bias)
+    return FaissIndex(info.kind, loaded, info.parameters, damaged, info.bias, gone)
 
 
 def read_info(path: Path, cure: str) -> IndexInfo:

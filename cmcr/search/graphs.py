@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def graphs(memory: Memory, modality: Modality, folder: Path, progress: Progress 
 
     def graph(number: int) -> FaissIndex:
         path = folder / f"{modality.folder}_{number:04d}.faiss"
-        known = {"memory": fingerprint, "space": f"raw, piece {number} of {PIECE} rows"}
+        known: dict[str, Any] = {"memory": fingerprint, "space": f"raw, piece {number} of {PIECE} rows"}
         try:
             return load_index(path, **known)
         except ArtifactError:

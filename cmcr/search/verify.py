@@ -46,5 +46,21 @@ def _of_index(memory: Memory, path: Path) -> Iterator[str]:
 
 def _fits(memory: Memory, modality: Modality, info: IndexInfo) -> bool:
     """Tell whether an index has as many rows as its memory; one of the memory as it was before is stale, not wrong."""
-    current = modality in memory.modalities and memory.fingerprint(modality) == info.memory
-    return info.rows == memory.rows(modality) if current else info.rows > 0
+    every = memory.with_removed()
+    current = modality in every.modalities and every.fingerprint(modality) == info.memory
+    return info.rows == every.rows(modality) if current else info.rows > 0
+
+
+def stale_indexes(memory: Memory) -> list[Path]:
+    """Return the indexes beside a memory that are not of its rows, or cannot be read."""
+    every = memory.with_removed()
+    now = {str(modality): every.fingerprint(modality) for modality in every.modalities}
+    return [path for path in sorted((memory.path / "index").glob("*.faiss")) if not _is_of(path, now)]
+
+
+def _is_of(path: Path, fingerprints: dict[str, str]) -> bool:
+    try:
+        info = read_info(path, "cmcr index")
+    except ArtifactError:
+        return False
+    return fingerprints.get(info.modality) == info.memory

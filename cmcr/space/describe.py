@@ -16,11 +16,12 @@ SPACE, CLASSIFIER = "cmcr-space", "cmcr-classifier"
 
 
 def described(memory: Memory) -> dict[str, Any]:
-    """Return what a memory holds: its encoder, rows, shards, bytes, and why items were skipped."""
-    shards = {kind: memory.shards(kind) for kind in memory.modalities}
+    """Return what a memory holds: its encoder, rows, removed rows, shards, bytes, and why items were skipped."""
+    shards = memory.manifest.shards
     files = [
         memory.path / name for each in shards.values() for shard in each for name in (shard.vectors, shard.metadata)
     ]
+    removed = {str(kind): each.rows for kind, each in memory.manifest.removed.items()}
     reasons: dict[str, int] = {}
     skipped = memory.skipped()
     for skip in skipped:
@@ -31,8 +32,9 @@ def described(memory: Memory) -> dict[str, Any]:
         "fingerprint": memory.encoder.fingerprint,
         "dim": memory.encoder.dim,
         "dtype": memory.dtype,
-        "rows": {str(kind): memory.rows(kind) for kind in shards},
+        "rows": {str(kind): memory.rows(kind) for kind in memory.modalities},
         **({"translated": translated} if (translated := _translated(memory)) else {}),
+        **({"removed": removed} if removed else {}),
         "shards": {str(kind): len(each) for kind, each in shards.items()},
         "bytes": sum(file.stat().st_size for file in files),
         "skipped": len(skipped),

@@ -1,4 +1,4 @@
-"""``cmcr index``: make asking fast."""
+"""``cmcr index``: make asking a memory fast, and keep it so while the memory grows."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ def index(
     debias: Against = None,
     debias_k: DebiasK = None,
     debias_alpha: DebiasAlpha = None,
+    anew: Annotated[bool, typer.Option("--anew", help="Build it anew also where new rows would do.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Build a FAISS index of a memory as it lies in a space, kept beside the memory."""
+    """Build a FAISS index of a memory as it lies in a space, kept beside the memory; extend it when the memory grew."""
     from cmcr.ask import make_index
     from cmcr.memory import Memory
     from cmcr.space import ConnectedSpace
@@ -58,7 +59,7 @@ def index(
     opened = Memory.open(memory)
     wanted = modality_of(opened, modality)
     against = read_debias(debias, debias_k, debias_alpha)
-    path, info = make_index(ConnectedSpace.from_pretrained(space), opened, wanted, kind, seed, against)
+    path, info = make_index(ConnectedSpace.from_pretrained(space), opened, wanted, kind, seed, against, anew=anew)
     if as_json:
         console.show_json({"index": str(path)} | asdict(info))
     else:
