@@ -478,6 +478,7 @@ def memory(folder):
             [],
             [Skip("z", Modality.AUDIO, "z.wav", None, "bad")],
         )
+        writer.remove({Modality.AUDIO: [2, 8]})
 
 
 def read_memory(folder):
