@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from lab_bed import SIDES, read_bed
@@ -33,13 +35,13 @@ def recall(found: np.ndarray, truth: np.ndarray) -> str:
 def grown(kind: str, rows: np.ndarray, path: Path) -> int:
     """Write an index that grew from half of the rows to all; return how often it was built anew on the way."""
     half, step, anew = -(-len(rows) // 2), len(rows) // 10, 0  # ivf is built anew above twice its first rows
-    names = {"memory": "m", "space": "s", "modality": Modality.TEXT}
+    names: dict[str, Any] = {"memory": "m", "space": "s", "modality": Modality.TEXT}
     info = save_index(build_index(kind, lambda: [rows[:half]]), path, **names)
     while info.rows < len(rows):
         new, all_ = rows[info.rows : info.rows + step], rows[: info.rows + step]
-        index = extend_index(path, info, lambda new=new: [new])
+        index = extend_index(path, info, partial(list, [new]))
         anew += index is None
-        info = save_index(index or build_index(kind, lambda all_=all_: [all_]), path, **names)
+        info = save_index(index or build_index(kind, partial(list, [all_])), path, **names)
     return anew
 
 
@@ -61,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
                 with tempfile.TemporaryDirectory() as work:
                     path = Path(work) / "grown.faiss"
                     anew = grown(kind, rows, path)
-                    built = build_index(kind, lambda rows=rows: [rows]).search(asked, K).rows
+                    built = build_index(kind, partial(list, [rows])).search(asked, K).rows
                     extended = load_index(path, memory="m", space="s").search(asked, K).rows
                     without = load_index(path, memory="m", space="s", gone=gone).search(asked, K).rows
                 shares = [recall(built, truth), recall(extended, truth), recall(without, left)]

@@ -304,3 +304,24 @@ def test_an_index_that_died_between_its_two_files_is_refused_and_mended(tmp_path
     make_index(space, memory, TEXT, "flat")
     queries = space.project(memory, modality=TEXT)
     assert open_index(space, memory, TEXT, "flat").search(queries, 1).rows[:, 0].tolist() == list(range(221))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_imported_vectors_that_changed_take_the_place_of_the_old(cmcr, tmp_path, dtype):
+    vectors = np.random.default_rng(0).normal(size=(9, 16)).astype(np.float32)
+    (tmp_path / "ids.txt").write_text("".join(f"{n}\n" for n in range(9)))
+    command = ("embed", "--ids", "ids.txt", "--encoder-name", "x", "-o", "mem", "--modality", "image", "--dtype", dtype)
+    np.save("one.npy", vectors)
+    assert cmcr(*command, "--from-vectors", "one.npy")[0] == 0
+    assert "9 already there" in cmcr(*command, "--from-vectors", "one.npy", "--update")[2]
+    before = Memory.open("mem").vectors(IMAGE)
+    vectors *= 3
+    vectors[4], vectors[7] = -vectors[4], 0
+    np.save("two.npy", vectors)
+    assert "9 already there" in cmcr(*command, "--from-vectors", "two.npy")[2]
+    code, _, err = cmcr(*command, "--from-vectors", "two.npy", "--update")
+    assert code == 0 and "1 of them in place of older content, 8 already there; it holds 9" in err, err
+    memory = Memory.open("mem")
+    assert memory.ids(IMAGE) == ["0", "1", "2", "3", "5", "6", "7", "8", "4"] and memory.verify() == []
+    np.testing.assert_array_equal(memory.vectors(IMAGE)[:8], np.delete(before, 4, axis=0))
+    np.testing.assert_allclose(memory.vectors(IMAGE, [8]), -before[4:5], atol=1e-6)

@@ -299,3 +299,29 @@ def test_an_id_with_a_comma_is_found_as_it_stands(cmcr, tmp_path, fake_encoder):
     assert Memory.open("mem").ids(TEXT) == ["a", "b", "c"]
     assert cmcr("remove", "mem", "--ids", "a,b")[0] == 0
     assert Memory.open("mem").ids(TEXT) == ["c"]
+
+
+def test_joining_exporting_galleries_and_row_names_do_not_see_removed_rows(tmp_path):
+    from spaces import make_memory, make_space, texts
+
+    from cmcr.ask import export_vectors
+    from cmcr.ask.gallery import Gallery
+    from cmcr.ask.row_names import find_row
+    from cmcr.memory.overlap import join
+
+    space = make_space()
+    for name, gone in (("seer", ["t3", "t9"]), ("hearer", ["t0"])):
+        make_memory(tmp_path / name, name, {TEXT: texts(20)})
+        remove_rows(tmp_path / name, gone)
+    seer, hearer = Memory.open(tmp_path / "seer"), Memory.open(tmp_path / "hearer")
+    overlap, ids = join(seer, hearer), (seer.ids(TEXT), hearer.ids(TEXT))
+    joined = [ids[0][row] for row in overlap.rows_a]
+    assert joined == [ids[1][row] for row in overlap.rows_b] == [f"t{n}" for n in range(20) if n not in (0, 3, 9)]
+    assert (overlap.only_a, overlap.only_b) == (1, 2)
+    vectors, names = export_vectors(space, seer, TEXT, tmp_path / "out", "npy")
+    assert names.read_text().splitlines() == ids[0] and len(np.load(vectors)) == 18
+    gallery = Gallery(space, [seer, hearer], TEXT)
+    assert sorted(gallery.ids(TEXT)) == sorted({*ids[0], *ids[1]}) and gallery.rows(TEXT) == 20
+    assert find_row(f"{tmp_path / 'seer'}#t4").number == 3
+    with pytest.raises(InputError, match="has no row 't3'"):
+        find_row(f"{tmp_path / 'seer'}#t3")

@@ -161,9 +161,7 @@ def embed(
             raise typer.BadParameter("--id-prefix goes with INPUT; --ids says the ids of vectors")
         if work.part is not None or work.workers == "ray":
             raise typer.BadParameter("--from-vectors is done by one process; leave out --part and --workers ray")
-        if update:
-            raise typer.BadParameter("--update is of files; of vectors, cmcr remove the old rows and import the new")
-        options |= {"encoder_name": vectors.encoder_name, "fingerprint": vectors.fingerprint}
+        options |= {"update": update, "encoder_name": vectors.encoder_name, "fingerprint": vectors.fingerprint}
         reports = _import(vectors.from_vectors, vectors.ids, vectors.sources, output, modality, options)
     else:
         if not source or encoder is None:

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -31,6 +31,15 @@ from cmcr.modality import Modality
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
+
+
+@runtime_checkable
+class Knows(Protocol):
+    """An encoder of vectors made elsewhere: it can tell of stored rows that they are not what it would make."""
+
+    def outdated(self, memory: Memory, modality: Modality) -> set[str]:
+        """Return the ids of the rows whose vector is another now."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,9 @@ class Embedder:
         refuse_embedded(memory.path, memory.manifest)
         held = memory.metadata(self.modality) if self.modality in memory.modalities else ()
         hashes = {row.id: row.hash for row in held}
+        other: set[str] = set()
+        if update and isinstance(self._encoder, Knows):
+            other = self._encoder.outdated(memory, self.modality)
         skips = {_skip_key(skip): skip for skip in memory.skip_records() if skip.modality is self.modality}
         seen = hashes.keys() | {skip.id for skip in skips.values()}
 
@@ -138,6 +150,8 @@ class Embedder:
             except ItemError:
                 digest = None
             there = item.id in hashes and not item.problem
+            if there and item.id in other:
+                return None
             if there and digest is not None and hashes[item.id] == digest:
                 return True
             known = skips.get((item.id, digest or self.source(item)))
@@ -151,7 +165,8 @@ class Embedder:
         of_rows = [item for item in left if item.id in hashes]
         changed = {item.id: item for item in sorted(of_rows, key=lambda item: not item.problem)}  # one without counts
         rows = list(memory.find(self.modality, set(changed))) if changed else []
-        places = {row.id: number for number, row in rows if update and self._same_place(changed[row.id], row)}
+        replaced = {row.id for _, row in rows if update and self._same_place(changed[row.id], row)} | other
+        places = {row.id: number for number, row in rows if row.id in replaced}
         return Pending(
             left,
             {row.id: row.source for _, row in rows if row.id not in places},

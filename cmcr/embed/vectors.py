@@ -20,9 +20,13 @@ from cmcr.errors import InputError, MissingExtraError
 from cmcr.files import is_file
 from cmcr.hooks import Progress, silent
 from cmcr.items import Inputs, Item, Nothing, cell_text, lines_of, read_text, text_item, unique_items
-from cmcr.memory import relative_to_memory
+from cmcr.memory import Memory, relative_to_memory
+from cmcr.memory.writer import stored_as
 from cmcr.modality import Modality
 from cmcr.reading import open_npy, reading
+
+_SAME = 1e-6
+"""Components that differ by less are one vector: float32 rounds a norm."""
 
 _WHAT = {"key": "id", "caption": "text", "image_path": "path"}
 
@@ -44,9 +48,29 @@ class ImportedVectors:
 
     def prepare(self, item: Item, data: bytes) -> Any:
         """Return the (dim,) vector of the item's id."""
-        row = self._rows[item.id]
+        return self._vector(item.id)
+
+    def _vector(self, name: str) -> Any:
+        row = self._rows[name]
         part = bisect_right(self._ends, row)
         return self._parts[part][row - self._ends[part]]  # counted from the part's end
+
+    def outdated(self, memory: Memory, modality: Modality) -> set[str]:
+        """Return the ids of the rows whose vector, as it would lie on disk, is not the one that is there."""
+        found, first = set[str](), 0
+        ids = memory.ids(modality) if modality in memory.modalities else []
+        for block in memory.blocks(modality) if ids else ():
+            here = [(row, name) for row, name in enumerate(ids[first : first + len(block)]) if name in self._rows]
+            first += len(block)
+            if here:
+                new = self.encode(modality, [self._vector(name) for _, name in here])
+                with np.errstate(all="ignore"):  # what cannot be stored is skipped later, and its old row stays
+                    norms = np.linalg.norm(new.astype(np.float64), axis=1, keepdims=True)
+                    read = stored_as(new / norms, memory.dtype).astype(np.float32)
+                    read /= np.linalg.norm(read, axis=1, keepdims=True)
+                    far = np.abs(read - block[[row for row, _ in here]]).max(axis=1) > _SAME
+                found |= {here[place][1] for place in np.flatnonzero(far)}
+        return found
 
     def encode(self, modality: Modality, prepared: Sequence[Any]) -> np.ndarray:
         """Return the (N, dim) vectors as float32; ``embed`` normalises them and skips what cannot be."""
@@ -66,6 +90,7 @@ def import_vectors(
     shard_size: int = SHARD_SIZE,
     dtype: str | None = None,
     retry_skipped: bool = False,
+    update: bool = False,
     progress: Progress = silent,
 ) -> EmbedReport:
     """Read precomputed vectors into a memory; what is there already stays.
@@ -81,6 +106,7 @@ def import_vectors(
         shard_size: Rows a shard.
         dtype: As in ``embed``.
         retry_skipped: As in ``embed``.
+        update: As in ``embed``; here a row has changed where its vector has.
         progress: As in ``embed``.
 
     Raises:
@@ -104,6 +130,7 @@ def import_vectors(
         "shard_size": shard_size,
         "dtype": dtype,
         "retry_skipped": retry_skipped,
+        "update": update,
         "progress": progress,
     }
     return embed(encoder, Inputs(modality, items), memory_path, workers=1, **work)
@@ -119,6 +146,7 @@ def import_clip_retrieval(
     shard_size: int = SHARD_SIZE,
     dtype: str | None = None,
     retry_skipped: bool = False,
+    update: bool = False,
     progress: Progress = silent,
 ) -> list[EmbedReport]:
     """Read a clip-retrieval folder (``img_emb/ text_emb/ metadata/*.parquet``) into a memory.
@@ -134,6 +162,7 @@ def import_clip_retrieval(
         shard_size: As in ``import_vectors``.
         dtype: As in ``embed``.
         retry_skipped: As in ``embed``.
+        update: As in ``embed``; here a row has changed where its vector has.
         progress: As in ``embed``.
 
     Raises:
@@ -146,7 +175,7 @@ def import_clip_retrieval(
     if (root / "manifest.json").exists() or not chosen:
         looked = " ".join(f"{kind.folder}_emb/*.npy" for kind in found if modality in (None, kind)) or f"{modality}"
         raise InputError(f"{folder}: not a clip-retrieval folder; looked for {looked} and no manifest.json")
-    work: dict[str, Any] = {"shard_size": shard_size, "dtype": dtype, "progress": progress}
+    work: dict[str, Any] = {"shard_size": shard_size, "dtype": dtype, "update": update, "progress": progress}
     reports = []
     for number, kind in enumerate(chosen):
         parts = [_load(path) for path in found[kind]]

@@ -98,11 +98,11 @@ def pack(vectors: np.ndarray, dtype: str, rows: Sequence[Row], skipped: Iterable
     if not (np.isfinite(norms).all() and norms.all()):
         raise ValueError("non-finite or zero vectors cannot be stored")
     file = io.BytesIO()
-    np.save(file, _stored(vectors / norms, dtype), allow_pickle=False)
+    np.save(file, stored_as(vectors / norms, dtype), allow_pickle=False)
     return Packed(file.getvalue(), b"".join(map(_json_line, rows)), b"".join(map(_json_line, skipped)))
 
 
-def _stored(units: np.ndarray, dtype: str) -> np.ndarray:
+def stored_as(units: np.ndarray, dtype: str) -> np.ndarray:
     """Return unit vectors as they lie on disk.
 
     int8 has a scale for each row, by which its largest component becomes 127. The scale itself is not kept: whoever
