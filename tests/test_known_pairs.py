@@ -64,34 +64,79 @@ def test_canonical_directions_are_those_of_a_plain_computation(ridge, things):
     b = (y - y.mean(axis=0)) @ root(y) @ right.T * rho
     expected = (a / np.linalg.norm(a, axis=1)[:, None]) @ (b / np.linalg.norm(b, axis=1)[:, None]).T
     tensors = torch.from_numpy(x).float(), torch.from_numpy(y).float()
-    found = canonical.fit_canonical(*tensors, ridge).cosines(*tensors)
+    found = canonical.fit_canonical(*tensors, canonical.Recipe(0.0, ridge, 1.0)).cosines(*tensors)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-3)
 
 
-def test_the_ridge_and_the_weight_are_those_under_which_pairs_that_were_not_seen_rank_best(things):
-    x, y = (torch.from_numpy(rows).float() for rows in (seen(things[:60]), heard(things[:60], 3.0)))
+def unit(rows):
+    return torch.nn.functional.normalize(torch.from_numpy(rows).float(), dim=1)
+
+
+def test_a_described_row_is_the_softmax_of_its_cosines_to_the_known_rows(things):
+    """The directions are those of the descriptions, whatever basis of the kernel they were found in."""
+    x, y = unit(seen(things[:40])), unit(heard(things[:40]))
+    maps = canonical.fit_canonical(x, y, canonical.Recipe(0.5, 0.01, 1.0))
+    weights = np.exp((x @ x.T).numpy() / 0.5)
+    made = weights / weights.sum(axis=1)[:, None] @ maps.x.weight.numpy() + maps.x.bias.numpy()
+    np.testing.assert_allclose(made.mean(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(maps.x(x), made / np.linalg.norm(made, axis=1)[:, None], atol=1e-3)
+
+
+def bent(things):
+    """What a linear map cannot tell: the second space knows only how far apart things are, not on which side."""
+    return things**2 @ np.random.default_rng(7).normal(size=(8, 14))
+
+
+def test_descriptions_find_what_is_not_linear_and_folds_choose_them_where_they_do(things):
+    x, y, straight = unit(seen(things)), unit(bent(things)), unit(heard(things, 0.5))
+    known, folds = slice(150), canonical.folds_of(150, 0)
+    recipes = [canonical.Recipe(0.5, 1.0), canonical.Recipe(0.0, 1.0)]
+    assert canonical.pick(x[known], y[known], folds, recipes).tau == 0.5
+    assert canonical.pick(x[known], straight[known], folds, recipes).tau == 0.0
+    ranked = [
+        canonical.log_ranks(canonical.fit_canonical(x[known], y[known], each).cosines(x[150:], y[150:])).mean()
+        for each in recipes
+    ]
+    assert ranked[0] < ranked[1] - 0.3
+
+
+def test_the_recipe_is_the_one_under_which_pairs_that_were_not_seen_rank_best(things):
+    x, y = unit(seen(things[:60])), unit(heard(things[:60], 3.0))
     folds = canonical.folds_of(60, 0)
     assert sorted(np.concatenate(folds).tolist()) == list(range(60))
 
-    def mean_log_rank(ridge):
+    def mean_log_rank(recipe):
         logs = []
         for fold in folds:
             known = [row for row in range(60) if row not in fold]
-            cosines = canonical.fit_canonical(x[known], y[known], ridge).cosines(x, y).numpy()
-            for row in fold:
-                logs += [
-                    np.log(sum(cosines[row] >= cosines[row, row])),
-                    np.log(sum(cosines[:, row] >= cosines[row, row])),
-                ]
+            cosines = canonical.fit_canonical(x[known], y[known], recipe).cosines(x[fold], y[fold]).numpy()
+            for row in range(len(fold)):
+                own = cosines[row, row]
+                logs += [np.log(sum(cosines[row] >= own)), np.log(sum(cosines[:, row] >= own))]
         return np.mean(logs)
 
-    picked = canonical.pick_ridge(x, y, folds)
-    assert mean_log_rank(picked) == pytest.approx(min(map(mean_log_rank, canonical.RIDGES)))
-    assert len({round(mean_log_rank(ridge), 3) for ridge in canonical.RIDGES}) > 3
-    held = list(canonical.held_out(x, y, picked, folds))
-    right = torch.eye(60)[np.concatenate(folds)][:, np.concatenate(folds)]
-    assert canonical.pick_weight(held, 9 * right, 1.0, (0.0, 1.0, 2.0)) == 0.0  # the others know all
-    assert canonical.pick_weight(held, -0.01 * right, 1.0, (0.0, 1.0, 2.0)) > 0.0
+    recipes = [canonical.Recipe(0.0, ridge, 1.0) for ridge in canonical.RIDGES]
+    picked = canonical.pick(x, y, folds, recipes)
+    assert mean_log_rank(picked) == pytest.approx(min(map(mean_log_rank, recipes)))
+    assert len({round(mean_log_rank(recipe), 3) for recipe in recipes}) > 3
+
+
+def test_a_choice_that_is_better_by_luck_alone_is_not_taken():
+    luck = torch.tensor([0.28, -0.3] * 10)
+    assert canonical.chosen({"usual": torch.ones(20), "other": torch.ones(20) + luck}, "usual") == "usual"
+    assert canonical.chosen({"usual": torch.ones(20), "other": torch.ones(20) + luck - 0.5}, "usual") == "other"
+    assert canonical.chosen({"one": torch.ones(20), "other": torch.ones(20) + luck}, "usual") == "other"
+
+
+def test_the_weights_are_those_under_which_pairs_rank_best():
+    generator = torch.Generator().manual_seed(0)
+    right, wrong, useless = torch.eye(60), *torch.rand(2, 60, 60, generator=generator)
+    weights = (0.2, 0.2, 0.2, 0.2, 0.2)
+    views = torch.stack([useless, 0.3 * right + wrong, useless.T, useless, wrong])
+    share, _, _ = paired._chosen([9 * right + useless], [torch.stack([wrong] * 5)], weights)
+    assert share >= 0.5  # as expected, or more
+    share, tilt, _ = paired._chosen([useless.flip(0)], [views], weights)
+    assert share == 0.0 and tilt > 1.0  # pairs that tell nothing do not count; what is learned knows more here
 
 
 @pytest.mark.parametrize("method", ["csa", "linear", "route", "auto"])
@@ -135,7 +180,8 @@ def test_pairs_beside_an_overlap_add_what_it_does_not_know(things, tmp_path, qui
     config = again.projectors["eye"].config
     assert sum(config.weights) == pytest.approx(1) and len(config.segments) == 6
     share = made.space.metrics["pairs_share"]
-    monkeypatch.setattr(paired, "SHARES", (0.0,))  # without their segment they add nothing
+    monkeypatch.setattr(paired, "SHARES", (0.0,))
+    monkeypatch.setattr(paired, "TILTS", (1.0,))  # without their segment they add nothing
     without = connect(a, b, out=tmp_path / "without", config=quick, pairs=same_rows(200)).space
     assert share and both_ways(without, asked) == both_ways(plain, asked)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
+from torch import Tensor
 
-from cmcr.connect.methods.csa import canonical_maps, paired_rows
+from cmcr.connect.methods.csa import canonical_maps, fewer_than_components, paired_rows
 from cmcr.connect.methods.views import Views
 from cmcr.hooks import Progress
 from cmcr.numbers import canonical
-from cmcr.space import Projector, bridges
+from cmcr.space import bridges
 
 if TYPE_CHECKING:
     from cmcr.connect.methods.base import Maps
@@ -20,19 +21,41 @@ if TYPE_CHECKING:
 
 SHARES = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 """How much canonical cosines may count beside the ensemble's, both over their standard deviation."""
+TILTS = (1.0, 4.0)
+"""How much more than without pairs likely descriptions and the student may count among the ensemble's own segments."""
+LEARNED = (1, 4)
+"""Which segments of ``Views`` these are."""
+EXPECTED = (0.5, 1.0)
+"""The share and the tilt that are taken unless held-out pairs speak against them by more than the standard error."""
+
+
+class Added(NamedTuple):
+    """An ensemble with what known pairs tell beside it.
+
+    Attributes:
+        maps: Of the two sides.
+        share: How much the canonical directions count, of ``SHARES``.
+        tilt: Of ``TILTS``.
+        recipe: How the directions were found.
+    """
+
+    maps: Maps
+    share: float
+    tilt: float
+    recipe: canonical.Recipe
 
 
 class PairedViews(Views):
     """The views of an ensemble, and one more segment: canonical directions of the pairs that are known.
 
-    The weight is chosen by pairs that the directions did not see. The other views rest on no pair, so of the known
+    The weights are chosen by pairs that the directions did not see. The other views rest on no pair, so of the known
     ones all may judge them.
 
     Attributes:
-        share: What was chosen of ``SHARES``; known at the end.
+        added: What was chosen; known at the end.
     """
 
-    share = 0.0
+    added: Added | None = None
 
     def __init__(self, validation: Validation, folder: Path, progress: Progress) -> None:
         super().__init__(validation, folder, progress)
@@ -41,41 +64,88 @@ class PairedViews(Views):
     @torch.no_grad()
     def finish(self, maps: Maps) -> Maps:
         """Return the ensemble with the canonical directions beside it."""
-        ensemble = super().finish(maps)
-        x, y = paired_rows(self.validation)
-        folds = canonical.folds_of(len(x), self.config.seed)
-        ridge = canonical.pick_ridge(x, y, folds)
-        held = list(canonical.held_out(x, y, ridge, folds))
-        spread = [float(cosines[~torch.eye(len(cosines), dtype=torch.bool)].std()) for _, cosines in held]
-        others = self._similarities(ensemble, folds)
-        unit = sum(spread) / len(spread) / max(float(others.std()), 1e-6)
-        self.share = canonical.pick_weight(held, others, unit, SHARES)
-        if not self.share:
-            return ensemble
-        found = canonical_maps(canonical.fit_canonical(x, y, ridge), [{}, {}])
-        first, second = (bridges.beside(own, new, self.share / unit) for own, new in zip(ensemble, found, strict=True))
-        return first, second
-
-    def _similarities(self, ensemble: tuple[Projector, Projector], folds: canonical.Folds) -> torch.Tensor:
-        """Return the (P, P) cosines that the ensemble gives the folds' rows."""
         given = self.validation.given
         assert given is not None  # noqa: S101  (these views are taken for known pairs)
-        chosen = np.concatenate(folds)
-        a, b = (
-            projector(torch.from_numpy(side.memory.vectors(modality, rows[chosen])), str(modality))
-            for projector, side, modality, rows in zip(
-                ensemble, self.sides, (given.modality_a, given.modality_b), (given.rows_a, given.rows_b), strict=True
-            )
+        self.added = add_pairs(
+            super().finish(maps), paired_rows(self.validation), (given.modality_a, given.modality_b), self.config.seed
         )
-        cosines: torch.Tensor = a @ b.T
-        return cosines
+        return self.added.maps
 
     def figures(self) -> Figures:
-        """Return how many pairs are known and how much they count, too."""
-        given = self.validation.given
-        return super().figures() | {"pairs": len(given.rows_a) if given else 0, "pairs_share": self.share}
+        """Return how many pairs are known, and what was chosen by them, too."""
+        assert self.added is not None  # noqa: S101  (asked for at the end)
+        chosen = {f"pairs_{name}": value for name, value in self.added.recipe._asdict().items()}
+        return super().figures() | {
+            "pairs": self._count(), "pairs_share": self.added.share, "pairs_tilt": self.added.tilt, **chosen,
+        }  # fmt: skip
 
     def notes(self) -> tuple[str, ...]:
         """Tell how much the pairs count."""
-        told = f"{self.figures()['pairs']} known pairs count {self.share:g} to 1 beside the views that rest on none"
-        return (*super().notes(), f"{told} (chosen by {canonical.FOLDS} folds of them)")
+        share = self.added.share if self.added else 0.0
+        told = f"{self._count()} known pairs count {share:g} to 1 beside the views that rest on none"
+        few = fewer_than_components(self._count(), [key.shape[1] for key in self.keys])
+        return (*super().notes(), f"{told} (chosen by {canonical.FOLDS} folds of them)", *few)
+
+    def _count(self) -> int:
+        return len(self.validation.given.rows_a) if self.validation.given else 0
+
+
+@torch.no_grad()
+def add_pairs(ensemble: Maps, rows: tuple[Tensor, Tensor], modalities: tuple[str, str], seed: int) -> Added:
+    """Return an ensemble that rests on no pair with the canonical directions of known pairs beside it.
+
+    Args:
+        ensemble: The maps of ``Views``, on the processor.
+        rows: (P, D_a) and (P, D_b) paired rows, centred as the ensemble centres them.
+        modalities: Theirs.
+        seed: Of the folds that choose.
+    """
+    folds = canonical.folds_of(len(rows[0]), seed)
+    recipe = canonical.pick(*rows, folds)
+    found = list(canonical.held_out(*rows, recipe, folds))
+    views = list(_views(ensemble, rows, modalities, folds))
+    share, tilt, unit = _chosen(found, views, ensemble[0].config.weights)
+    first, second = (bridges.reweighted(each, _tilted(each.config.weights, tilt)) for each in ensemble)
+    if share:
+        new = canonical_maps(canonical.fit_canonical(*rows, recipe), [{}, {}])
+        first, second = (
+            bridges.beside(each, part, share / unit) for each, part in zip((first, second), new, strict=True)
+        )
+    return Added((first, second), share, tilt, recipe)
+
+
+def _views(
+    ensemble: Maps, rows: tuple[Tensor, Tensor], modalities: tuple[str, str], folds: canonical.Folds
+) -> Iterator[Tensor]:
+    """Yield for each fold the (S, n, n) cosines of its rows in each of the ensemble's segments."""
+    a, b = (each.body(x, str(name)) for each, x, name in zip(ensemble, rows, modalities, strict=True))
+    config = ensemble[0].config
+    weights = torch.tensor(config.weights)[:, None, None]
+    for fold in folds:
+        sides = (each[fold].split(list(config.segments), dim=1) for each in (a, b))
+        yield torch.stack([x @ y.T for x, y in zip(*sides, strict=True)]) / weights
+
+
+def _chosen(found: list[Tensor], views: list[Tensor], weights: Sequence[float]) -> tuple[float, float, float]:
+    """Return the share and the tilt under which held-out pairs rank best, and the spread that the share is told in."""
+    logs, units = {}, {}
+    for tilt in TILTS:
+        own = torch.tensor(_tilted(weights, tilt))[:, None, None]
+        others = [(own * each).sum(dim=0) for each in views]
+        units[tilt] = unit = _spread(found) / max(_spread(others), 1e-6)
+        for share in SHARES:
+            made = (other + share / unit * new for other, new in zip(others, found, strict=True))
+            logs[share, tilt] = torch.cat([canonical.log_ranks(each) for each in made])
+    share, tilt = canonical.chosen(logs, EXPECTED)
+    return share, tilt, units[tilt]
+
+
+def _tilted(weights: Sequence[float], tilt: float) -> list[float]:
+    """Return weights of sum 1 of which those of ``LEARNED`` are ``tilt`` times as large beside the others."""
+    made = [weight * (tilt if number in LEARNED else 1.0) for number, weight in enumerate(weights)]
+    return [weight / sum(made) for weight in made]
+
+
+def _spread(parts: list[Tensor]) -> float:
+    """Return the standard deviation of the similarities of rows that are not a pair."""
+    return float(torch.cat([each[~torch.eye(len(each), dtype=torch.bool)] for each in parts]).std())
