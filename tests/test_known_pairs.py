@@ -249,7 +249,10 @@ def test_an_id_is_found_as_it_stands_and_one_that_may_be_either_of_two_rows_is_r
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"config": ConnectConfig("c-mcr")}, "c-mcr learns from no known pairs; choose --method csa or ensemble"),
+        (
+            {"config": ConnectConfig("c-mcr")},
+            "c-mcr learns from no known pairs; choose --method csa, ensemble, ridge, sotalign or tcl",
+        ),
         ({"outer_a": TEXT}, "holds no text beside the overlap"),
     ],
 )

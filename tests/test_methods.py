@@ -201,7 +201,7 @@ def test_the_help_groups_flags_by_method_and_shows_the_chosen_ones_alone(capsys,
 def test_an_unknown_method_is_a_usage_error(capsys):
     assert main(["connect", "a", "b", "-o", "s", "--method", "rout"]) == 2
     said = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert "'rout' is not one of auto, c-mcr, csa, distill, ensemble, ex-mcr, linear, one-sided, route" in said
+    assert "'rout' is not one of auto, c-mcr, csa, distill, ensemble, ex-mcr, linear, one-sided, ridge, route" in said
 
 
 def test_settings_of_another_method_are_kept_and_not_used():

@@ -20,7 +20,7 @@ from cmcr.connect.validation import build_validation
 from cmcr.errors import InputError
 from cmcr.hooks import Log, Progress, silent, unlogged
 from cmcr.memory import Memory, translation_notes
-from cmcr.memory.known import KnownPairs, join_pairs
+from cmcr.memory.known import KnownPairs, contradicting, join_pairs
 from cmcr.memory.overlap import Overlap, Side, join, only_modality, outer_modality
 from cmcr.modality import Modality
 from cmcr.ranks import ALONE, Ranks
@@ -103,9 +103,11 @@ def connect_two(
         config, outer = _measured_by(a, b, overlap.modality, outer, config)
     sides = _sides(a, b, overlap, outer, frozen, recalls=config.pairing != "none")
     config, chosen = load_method(config.method).resolve(config, sides)
+    config, chosen = _taught(config, chosen, given)
     method = load_method(config.method)
     if given and not method.uses_pairs:
-        fit = " or ".join(name for name in BUILT_IN if load_method(name).uses_pairs)
+        *names, last = (name for name in BUILT_IN if load_method(name).uses_pairs)
+        fit = f"{', '.join(names)} or {last}"
         raise InputError(f"{config.method} learns from no known pairs; choose --method {fit}, or leave out --pairs")
     if method.trains:  # a batch that cannot be is refused before hours of pairing
         batch_size_for(config, len(split(len(overlap.rows_a), config)[0]), work.ranks.size)
@@ -124,11 +126,21 @@ def connect_two(
         if frozen and space.base is None:
             raise InputError(f"{config.method} is said to be one-sided, and moved {a.encoder.name}: repair its package")
         space.save(out)
-    unmeasured = filter(None, [fitted.metrics.get("unmeasured")])
-    warnings = (*too_few(fitted.config.method, sides), *unmeasured, *translation_notes(a, b))
+    against = contradicting(a, b, overlap.modality, given) if given else ""
+    doubts = filter(None, [fitted.metrics.get("unmeasured"), against])
+    warnings = (*too_few(fitted.config.method, sides), *doubts, *translation_notes(a, b))
     rows = len(validation.train), fitted.metrics["held_out"]
     left = (f"{unknown} listed pairs are not of rows of both memories: left out",) if unknown else ()
     return Connection(space, overlap, rows, fitted.batch_size, left + chosen + fitted.notes, warnings)
+
+
+def _taught(
+    config: ConnectConfig, chosen: tuple[str, ...], given: KnownPairs | None
+) -> tuple[ConnectConfig, tuple[str, ...]]:
+    """Return the recipe, or csa's where ``auto`` took a method that known pairs teach nothing (it says why it did)."""
+    if given is None or not chosen or config.method != "route":
+        return config, chosen
+    return config.replace(method="csa"), (*chosen, "auto: csa instead, for route learns from no known pairs")
 
 
 def _measured_by(

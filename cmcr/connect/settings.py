@@ -79,3 +79,20 @@ class Routing:
 
     route_tau: float = setting(0.1, "Temperature of routing.", positive=True)
     route_top_k: int = setting(300, "Overlap rows a vector is routed through; 0: all.")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Settings of methods that train on a few pairs by steps.
+
+    >>> from cmcr.connect.settings import Steps
+    >>> Steps().steps
+    300
+    """
+
+    projector: Literal["mlp", "half-mlp", "linear"] = setting("linear", "Layers of the projectors.")
+    dim: int = setting(256, "Components of the space; 0: the larger input's.", most=1 << 16)
+    steps: int = setting(300, "Steps of training.", positive=True, most=1_000_000)
+    pair_batch: int = setting(256, "Known pairs a step, at most.", positive=True, most=1 << 16)
+    lr: float = setting(1e-3, "Peak learning rate of AdamW; a cosine takes it to 0.", positive=True)
+    weight_decay: float = setting(0.05, "Weight decay of AdamW.")

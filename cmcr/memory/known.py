@@ -103,5 +103,29 @@ def join_pairs(
     return KnownPairs(modality_a, ours, modality_b, theirs, unknown)
 
 
+def contradicting(a: Memory, b: Memory, shared: Modality, pairs: KnownPairs) -> str:
+    """Tell of pairs whose two ids are both in the overlap, as two different items; an empty text where there are none.
+
+    A picture and its text often have one id. Where memory a calls a row ``dog`` and b its partner ``cat``, and both
+    memories hold a text ``dog`` and a text ``cat``, the pair and the overlap do not say the same.
+
+    Args:
+        a: The first memory.
+        b: The second.
+        shared: The modality of the overlap.
+        pairs: Of the two.
+    """
+    both = set(a.ids(shared)) & set(b.ids(shared))
+    names_a, names_b = a.ids(pairs.modality_a), b.ids(pairs.modality_b)
+    named = [(names_a[row], names_b[other]) for row, other in zip(pairs.rows_a, pairs.rows_b, strict=True)]
+    found = [pair for pair in named if pair[0] != pair[1] and pair[0] in both and pair[1] in both]
+    if not found:
+        return ""
+    return (
+        f"{len(found)} of {len(named)} known pairs contradict the overlap, which holds both ids as {shared} of "
+        f"different items (first: {found[0][0]!r}, {found[0][1]!r}); check the list if one id stands for one item"
+    )
+
+
 def _rows_by_id(memory: Memory, modality: Modality) -> ById:
     return ById({name: str(row) for row, name in enumerate(memory.ids(modality))}, str(memory.path))

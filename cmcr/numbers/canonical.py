@@ -118,7 +118,7 @@ def pick(x: Tensor, y: Tensor, folds: Folds, recipes: Sequence[Recipe] = RECIPES
     if len(recipes) == 1:
         return recipes[0]
     found: dict[Recipe, list[Tensor]] = {each: [] for each in recipes}
-    for known, fold in _parts(folds):
+    for known, fold in parts(folds):
         for tau, group in itertools.groupby(sorted(recipes), key=lambda each: each.tau):
             wanted = list(group)
             for recipe, maps in zip(wanted, _fitted(x[known], y[known], tau, wanted, LOOKED_AT), strict=True):
@@ -148,7 +148,7 @@ def folds_of(count: int, seed: int) -> Folds:
 
 def held_out(x: Tensor, y: Tensor, recipe: Recipe, folds: Folds) -> Iterator[Tensor]:
     """Yield for each fold the (n, n) cosines of its rows through maps that did not see it."""
-    for known, fold in _parts(folds):
+    for known, fold in parts(folds):
         yield fit_canonical(x[known], y[known], recipe).cosines(x[fold], y[fold])
 
 
@@ -159,7 +159,7 @@ def log_ranks(cosines: Tensor) -> Tensor:
     return sum((each.double().log() for each in ranks), torch.zeros(len(own), dtype=torch.double)) / 2
 
 
-def _parts(folds: Folds) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def parts(folds: Folds) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield for each fold the rows of all others, and its own."""
     for number, fold in enumerate(folds):
         yield np.concatenate([each for other, each in enumerate(folds) if other != number]), fold

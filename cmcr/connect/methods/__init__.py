@@ -26,6 +26,9 @@ BUILT_IN = {
     "one-sided": "one_sided:OneSided",
     "ex-mcr": "ex_mcr:ExMcr",
     "text-anchor": "text_anchor:TextAnchor",
+    "ridge": "ridge:Ridge",
+    "sotalign": "sotalign:SotAlign",
+    "tcl": "tcl:Tcl",
     "auto": "auto:Auto",
 }
 """Name: ``module:class``. Of a setting that the chosen method lacks, the default of the first that has it is told."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -48,9 +47,10 @@ class Csa(base.Method):
         from dataclasses import replace
 
         from cmcr.connect.fitted import measured
+        from cmcr.connect.methods.few import fewer_than_components, paired_rows
         from cmcr.numbers import canonical
 
-        x, y = paired_rows(validation)
+        x, y = (rows.cpu() for rows in paired_rows(validation))
         recipe = canonical.pick(x, y, canonical.folds_of(len(x), validation.config.seed), recipes(validation.config))
         maps = canonical_maps(canonical.fit_canonical(x, y, recipe), validation.centers)
         told = {"pairs": len(x), "ridge": recipe.ridge, "tau": recipe.tau, "power": recipe.power}
@@ -66,33 +66,6 @@ def recipes(config: ConnectConfig) -> list[Recipe]:
     ridges = [config.canonical_ridge] if config.canonical_ridge else canonical.RIDGES
     powers = [config.canonical_power] if config.canonical_power else canonical.POWERS
     return [canonical.Recipe(*each) for each in itertools.product(taus, ridges, powers)]
-
-
-def fewer_than_components(pairs: int, dims: Sequence[int]) -> tuple[str, ...]:
-    """Return a note where pairs are fewer than the components they are to relate, else nothing."""
-    if pairs >= min(dims):
-        return ()
-    return (
-        f"{pairs} known pairs are fewer than the {' and '.join(map(str, dims))} components of the two encoders: "
-        "a ridge holds what they leave open; more pairs say more",
-    )
-
-
-def paired_rows(validation: Validation) -> tuple[Tensor, Tensor]:
-    """Return the (P, D_a) and (P, D_b) rows that belong together, centred: the known pairs', else the overlap's."""
-    import torch
-
-    from cmcr.connect.nearness import centred_rows, overlap_anchors
-
-    given = validation.given
-    if given is None:
-        return overlap_anchors(validation)
-    parts = zip(validation.sides, (given.rows_a, given.rows_b), (given.modality_a, given.modality_b), strict=True)
-    rows = [
-        centred_rows(torch.from_numpy(side.memory.vectors(modality, chosen)), center[str(modality)].cpu())
-        for (side, chosen, modality), center in zip(parts, validation.centers, strict=True)
-    ]
-    return rows[0], rows[1]
 
 
 def canonical_maps(found: Canonical, centers: list[dict[str, Tensor]]) -> tuple[Projector, Projector]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from cmcr.connect.methods.csa import canonical_maps, fewer_than_components, paired_rows
+from cmcr.connect.methods.csa import canonical_maps
+from cmcr.connect.methods.few import fewer_than_components, paired_rows
 from cmcr.connect.methods.views import Views
 from cmcr.hooks import Progress
 from cmcr.numbers import canonical
@@ -29,20 +30,27 @@ EXPECTED = (0.5, 1.0)
 """The share and the tilt that are taken unless held-out pairs speak against them by more than the standard error."""
 
 
-class Added(NamedTuple):
-    """An ensemble with what known pairs tell beside it.
+class Weighed(NamedTuple):
+    """How much known pairs count.
 
     Attributes:
-        maps: Of the two sides.
-        share: How much the canonical directions count, of ``SHARES``.
+        share: Of the canonical directions, of ``SHARES``.
         tilt: Of ``TILTS``.
-        recipe: How the directions were found.
+        unit: The spread of canonical cosines over that of the ensemble's: a share is told in it.
+        recipe: How the directions are found.
     """
 
-    maps: Maps
     share: float
     tilt: float
+    unit: float
     recipe: canonical.Recipe
+
+
+class Added(NamedTuple):
+    """An ensemble with what known pairs tell beside it: the maps of the two sides, and how much the pairs count."""
+
+    maps: Maps
+    weighed: Weighed
 
 
 class PairedViews(Views):
@@ -66,22 +74,23 @@ class PairedViews(Views):
         """Return the ensemble with the canonical directions beside it."""
         given = self.validation.given
         assert given is not None  # noqa: S101  (these views are taken for known pairs)
-        self.added = add_pairs(
-            super().finish(maps), paired_rows(self.validation), (given.modality_a, given.modality_b), self.config.seed
-        )
+        x, y = (rows.cpu() for rows in paired_rows(self.validation))
+        names = given.modality_a, given.modality_b
+        self.added = add_pairs(super().finish(maps), (x, y), names, self.config.seed)
         return self.added.maps
 
     def figures(self) -> Figures:
         """Return how many pairs are known, and what was chosen by them, too."""
         assert self.added is not None  # noqa: S101  (asked for at the end)
-        chosen = {f"pairs_{name}": value for name, value in self.added.recipe._asdict().items()}
+        found = self.added.weighed
+        chosen = {f"pairs_{name}": value for name, value in found.recipe._asdict().items()}
         return super().figures() | {
-            "pairs": self._count(), "pairs_share": self.added.share, "pairs_tilt": self.added.tilt, **chosen,
+            "pairs": self._count(), "pairs_share": found.share, "pairs_tilt": found.tilt, **chosen,
         }  # fmt: skip
 
     def notes(self) -> tuple[str, ...]:
         """Tell how much the pairs count."""
-        share = self.added.share if self.added else 0.0
+        share = self.added.weighed.share if self.added else 0.0
         told = f"{self._count()} known pairs count {share:g} to 1 beside the views that rest on none"
         few = fewer_than_components(self._count(), [key.shape[1] for key in self.keys])
         return (*super().notes(), f"{told} (chosen by {canonical.FOLDS} folds of them)", *few)
@@ -100,37 +109,51 @@ def add_pairs(ensemble: Maps, rows: tuple[Tensor, Tensor], modalities: tuple[str
         modalities: Theirs.
         seed: Of the folds that choose.
     """
+    a, b = (each.body(x, str(name)) for each, x, name in zip(ensemble, rows, modalities, strict=True))
+    config = ensemble[0].config
+    found = weigh_pairs((a, b), config.segments, config.weights, rows, seed)
+    first, second = (bridges.reweighted(each, tilted(config.weights, found.tilt)) for each in ensemble)
+    if found.share:
+        new = canonical_maps(canonical.fit_canonical(*rows, found.recipe), [{}, {}])
+        first, second = (
+            bridges.beside(each, part, found.share / found.unit)
+            for each, part in zip((first, second), new, strict=True)
+        )
+    return Added((first, second), found)
+
+
+def weigh_pairs(
+    projected: tuple[Tensor, Tensor],
+    segments: Sequence[int],
+    weights: Sequence[float],
+    rows: tuple[Tensor, Tensor],
+    seed: int,
+) -> Weighed:
+    """Return how canonical directions are found and weighed beside an ensemble: as held-out pairs rank best.
+
+    Args:
+        projected: (P, K) paired rows as each side's ensemble projects them.
+        segments: Components of its segments.
+        weights: Theirs.
+        rows: (P, D_a) and (P, D_b), centred.
+        seed: Of the folds.
+    """
     folds = canonical.folds_of(len(rows[0]), seed)
     recipe = canonical.pick(*rows, folds)
     found = list(canonical.held_out(*rows, recipe, folds))
-    views = list(_views(ensemble, rows, modalities, folds))
-    share, tilt, unit = _chosen(found, views, ensemble[0].config.weights)
-    first, second = (bridges.reweighted(each, _tilted(each.config.weights, tilt)) for each in ensemble)
-    if share:
-        new = canonical_maps(canonical.fit_canonical(*rows, recipe), [{}, {}])
-        first, second = (
-            bridges.beside(each, part, share / unit) for each, part in zip((first, second), new, strict=True)
-        )
-    return Added((first, second), share, tilt, recipe)
-
-
-def _views(
-    ensemble: Maps, rows: tuple[Tensor, Tensor], modalities: tuple[str, str], folds: canonical.Folds
-) -> Iterator[Tensor]:
-    """Yield for each fold the (S, n, n) cosines of its rows in each of the ensemble's segments."""
-    a, b = (each.body(x, str(name)) for each, x, name in zip(ensemble, rows, modalities, strict=True))
-    config = ensemble[0].config
-    weights = torch.tensor(config.weights)[:, None, None]
+    scale = torch.tensor(weights)[:, None, None]
+    views = []
     for fold in folds:
-        sides = (each[fold].split(list(config.segments), dim=1) for each in (a, b))
-        yield torch.stack([x @ y.T for x, y in zip(*sides, strict=True)]) / weights
+        sides = (each[fold].split(list(segments), dim=1) for each in projected)
+        views.append(torch.stack([x @ y.T for x, y in zip(*sides, strict=True)]) / scale)
+    return Weighed(*_chosen(found, views, weights), recipe)
 
 
 def _chosen(found: list[Tensor], views: list[Tensor], weights: Sequence[float]) -> tuple[float, float, float]:
     """Return the share and the tilt under which held-out pairs rank best, and the spread that the share is told in."""
     logs, units = {}, {}
     for tilt in TILTS:
-        own = torch.tensor(_tilted(weights, tilt))[:, None, None]
+        own = torch.tensor(tilted(weights, tilt))[:, None, None]
         others = [(own * each).sum(dim=0) for each in views]
         units[tilt] = unit = _spread(found) / max(_spread(others), 1e-6)
         for share in SHARES:
@@ -140,7 +163,7 @@ def _chosen(found: list[Tensor], views: list[Tensor], weights: Sequence[float]) 
     return share, tilt, units[tilt]
 
 
-def _tilted(weights: Sequence[float], tilt: float) -> list[float]:
+def tilted(weights: Sequence[float], tilt: float) -> list[float]:
     """Return weights of sum 1 of which those of ``LEARNED`` are ``tilt`` times as large beside the others."""
     made = [weight * (tilt if number in LEARNED else 1.0) for number, weight in enumerate(weights)]
     return [weight / sum(made) for weight in made]
