@@ -14,6 +14,7 @@ CASES = {
     "four_arrays.py": ([], "ConnectedSpace(a: text, image; b: text, audio; linear via text, "),
     "freebind.py": ([], "kept as a preset: at-expertise; maps of the expert: 2"),
     "move_archive.py": ([], "moved 3000 image rows: from old-encoder"),
+    "some_pairs.py": ([], "csa: of 100 pictures nobody paired, recall@1 "),
     "missing_modalities.py": ([], "from sounds alone: accuracy 0."),
     "omnibind.py": ([], "texts that ask whom they were written for: "),
     "published_heads.py": ([], "tiny-clap: audio, text through 1 maps"),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Auto(Method):
-    """ensemble (one-sided where the base is kept), or route where rows are few; csa where known pairs are all there is.
+    """ensemble (one-sided where the base is kept), or route where rows are few (csa, given pairs or no overlap).
 
     It does not choose by ``agreement``: that favours whatever maps a row by the overlap rows near it, which is what it
     looks at itself, and on real vectors it took methods of lower recall.
