@@ -12,6 +12,7 @@ import typer
 
 from cmcr import console
 from cmcr.cli.flags import with_flags
+from cmcr.cli.fuse.views import ViewFlags
 from cmcr.cli.modalities import modality_option
 from cmcr.embed import Part
 from cmcr.errors import InputError
@@ -138,6 +139,7 @@ def embed(
     retry_skipped: Annotated[bool, typer.Option("--retry-skipped", help="Try again what was skipped before.")] = False,
     update: Annotated[bool, typer.Option("--update", help="Embed anew what changed since it was embedded.")] = False,
     *,
+    viewed: ViewFlags,
     work: _Work,
     weights: Annotated[
         list[Path] | None, typer.Option(help="The encoder's weights: a file, or a folder that holds it.")
@@ -155,8 +157,8 @@ def embed(
     """
     options: dict[str, Any] = {"shard_size": work.shard_size, "dtype": dtype, "retry_skipped": retry_skipped}
     if vectors.from_vectors is not None:
-        if source or encoder is not None or vectors.encoder_name is None:
-            raise typer.BadParameter("--from-vectors needs --encoder-name, and neither INPUT nor --encoder")
+        if source or encoder is not None or vectors.encoder_name is None or viewed.views is not None:
+            raise typer.BadParameter("--from-vectors needs --encoder-name, and none of INPUT, --encoder and --views")
         if id_prefix is not None:
             raise typer.BadParameter("--id-prefix goes with INPUT; --ids says the ids of vectors")
         if work.part is not None or work.workers == "ray":
@@ -166,7 +168,7 @@ def embed(
     else:
         if not source or encoder is None:
             raise typer.BadParameter("give INPUT and --encoder, or --from-vectors and --encoder-name")
-        options |= {"batch_size": work.items_a_batch(), **work.sharing(retry_skipped, update)}
+        options |= {"batch_size": work.items_a_batch(), **work.sharing(retry_skipped, update), **viewed.spec()}
         load = _Loading(encoder, work.device, weights or (), work.precision)
         listing = {"modality": modality, "up": up, "id_prefix": id_prefix}
         reports = [_embed(source, load, output, listing, options)]
@@ -263,7 +265,7 @@ def _tell(report: EmbedReport, output: Path) -> None:
     parts += [f"{report.already} already there"] if report.already else []
     parts += [f"{report.duplicates} repeated"] if report.duplicates else []
     parts += [f"{len(report.skipped)} skipped"] if report.skipped else []
-    console.say(f"{output}: {', '.join(parts)}; it holds {report.rows}")
+    console.say(f"{output}: {', '.join(parts)}; it holds {report.rows}{report.viewed}")
     if report.missing:
         console.say(
             f"  {report.missing} of {report.shards} shards are not in it yet: other parts have still to make them"

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from cmcr.embed.part import Part
-from cmcr.embed.run import SHARD_SIZE, EmbedReport, join, shards_to_do
+from cmcr.embed.run import SHARD_SIZE, EmbedReport, join, shards_to_do, views_for
 from cmcr.embed.shard import Embedder, Pending
 from cmcr.embed.staging import STAGED, Stage, unfinished
 from cmcr.encoders.base import Encoder
 from cmcr.errors import ArtifactError, CmcrError, MissingExtraError
 from cmcr.hooks import Progress, silent
 from cmcr.items import Inputs, Item
-from cmcr.memory import Memory, MemoryWriter, Row, Skip
+from cmcr.memory import Memory, MemoryWriter, Row, Skip, ViewSpec
 
 _TRIES = 4
 """How often a shard is begun before the run gives up: what crashes its actor would do so for ever, for Ray retries."""
@@ -40,6 +40,7 @@ def embed_on_ray(
     dtype: str | None = None,
     retry_skipped: bool = False,
     actors: int | None = None,
+    views: ViewSpec | None = None,
     progress: Progress = silent,
 ) -> EmbedReport:
     """Do what ``embed`` does, to the same bytes, on the cluster of ``RAY_ADDRESS`` or on this machine's processors.
@@ -56,6 +57,7 @@ def embed_on_ray(
         dtype: As in ``embed``.
         retry_skipped: As in ``embed``.
         actors: How many; None: one a GPU where there are any, else one a processor.
+        views: As in ``embed``.
         progress: Told after every shard.
 
     Raises:
@@ -63,7 +65,8 @@ def embed_on_ray(
         CmcrError: as ``embed``; or the actors died over and over.
     """
     report, path = EmbedReport.begin(inputs), Path(os.path.realpath(memory_path))
-    with Embedder(encoder, inputs.modality, path, batch_size=batch_size) as embedder, _ray() as ray:
+    views = views_for(path, inputs.modality, views)
+    with Embedder(encoder, inputs.modality, path, batch_size=batch_size, views=views) as embedder, _ray() as ray:
         if retry_skipped:
             with MemoryWriter(path, embedder.info, dtype) as writer:
                 if unfinished(writer) is None:
@@ -79,6 +82,7 @@ def embed_on_ray(
                 report.missing = stage.commit()
                 progress(stage.plan.count - report.missing, stage.plan.count, f"{len(report.skipped)} skipped")
     report.rows, report.batch_size = Memory.open(path).rows(inputs.modality), batch_size
+    report.views = views.count if views else 0
     return report
 
 
@@ -109,9 +113,8 @@ class _Maker:
                 )
             tries.write(b".")
         if self._embedder is None:
-            embedder = Embedder(
-                self._load(), plan.modality, self._stage.path, batch_size=self._batch_size, workers=self._workers
-            )
+            sizes = {"batch_size": self._batch_size, "workers": self._workers}
+            embedder = Embedder(self._load(), plan.modality, self._stage.path, **sizes, views=plan.views)
             if embedder.info != plan.encoder:
                 raise ArtifactError(f"an actor of Ray has {embedder.info}, not {plan.encoder}; give all one version")
             self._embedder = embedder.__enter__()  # open until the actor ends

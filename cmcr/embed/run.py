@@ -17,11 +17,13 @@ from cmcr.encoders.base import Encoder
 from cmcr.errors import InputError
 from cmcr.hooks import Progress, silent
 from cmcr.items import SAME_ID, Inputs, Item
-from cmcr.memory import CHANGED, Memory, MemoryWriter, Row, Skip
-from cmcr.modality import Modality
+from cmcr.memory import CHANGED, MANIFEST, Manifest, Memory, MemoryWriter, Row, Skip, ViewSpec, check_views
+from cmcr.modality import OWN, Modality
 
 SHARD_SIZE = 10_000
 """Items a shard: the unit of work and of resume."""
+VIEWED = tuple(OWN)
+"""The modalities of which views are made."""
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class EmbedReport:
         batch_size: Items a batch at the end; below what was asked for when the device ran out of memory.
         shards: Shards that several processes share; 0 for a run alone.
         missing: Of these, how many are not in the memory yet, for others have still to make them.
+        views: How many views each row has.
     """
 
     modality: Modality
@@ -66,6 +69,7 @@ class EmbedReport:
     batch_size: int = 0
     shards: int = 0
     missing: int = 0
+    views: int = 0
 
     @classmethod
     def begin(cls, inputs: Inputs) -> EmbedReport:
@@ -88,6 +92,11 @@ class EmbedReport:
         self.embedded += len(embedded.rows)
         self.skipped += embedded.skips
         self.noted += embedded.noted
+
+    @property
+    def viewed(self) -> str:
+        """What is said of the views; empty: there are none."""
+        return f", {self.views} views each" if self.views else ""
 
     @property
     def kept(self) -> int:
@@ -124,6 +133,7 @@ class EmbedReport:
             "rows": self.rows,
             **({"remarks": list(self.remarks)} if self.remarks else {}),
         }
+        counts |= {"views": self.views} if self.views else {}
         counts |= {"noted": len(self.noted), "notes": notes} if notes else {}
         return counts | ({"shards": self.shards, "missing": self.missing} if self.shards else {})
 
@@ -145,6 +155,7 @@ def embed(
     retry_skipped: bool = False,
     update: bool = False,
     part: Part | None = None,
+    views: ViewSpec | None = None,
     progress: Progress = silent,
 ) -> EmbedReport:
     """Embed the items that the memory does not hold yet, and commit them shard by shard.
@@ -166,6 +177,8 @@ def embed(
         update: Embed anew what changed since it was embedded: the new row is added and the old one removed, in one
             instant. Without it such an item is skipped, and its row stays.
         part: Which shards to take, where several processes share the work; None: all.
+        views: How many views of each item to store beside its vector, drawn by its content's hash and a seed; None: as
+            many as the memory has, none in a new one.
         progress: Told after every batch.
 
     Raises:
@@ -179,8 +192,9 @@ def embed(
     for name, value in (("batch_size", batch_size), ("shard_size", shard_size), ("workers", workers or 1)):
         if value < 1:
             raise InputError(f"{name} {value}; expected 1 or more")
-    report = EmbedReport.begin(inputs)
-    with Embedder(encoder, inputs.modality, memory_path, batch_size=batch_size, workers=workers) as embedder:
+    report, modality = EmbedReport.begin(inputs), inputs.modality
+    views = views_for(memory_path, modality, views)
+    with Embedder(encoder, modality, memory_path, batch_size=batch_size, workers=workers, views=views) as embedder:
         run = _Run(embedder, inputs, report, shard_size, dtype, progress)
         if part is not None or not run.alone(retry_skipped, update):
             if retry_skipped or update:
@@ -189,8 +203,27 @@ def embed(
                     f"{memory_path}: {flag} is for a run alone; let the others finish, then run it by itself"
                 )
             run.shared(part or Part())
-        report.rows, report.batch_size = Memory.open(memory_path).rows(inputs.modality), embedder.batch_size
+        report.rows, report.batch_size = Memory.open(memory_path).rows(modality), embedder.batch_size
+        report.views = views.count if views else 0
     return report
+
+
+def views_for(path: str | Path, modality: Modality, asked: ViewSpec | None) -> ViewSpec | None:
+    """Return how views are made: as asked, or as those that the memory holds.
+
+    Raises:
+        InputError: no views can be made of the modality.
+        ArtifactError: the memory holds rows with another number of views.
+    """
+    if asked is not None and modality not in VIEWED:
+        raise InputError(f"no views are made of {modality}; leave --views out (they are made of {', '.join(VIEWED)})")
+    manifest = Manifest.read(Path(path)) if (Path(path) / MANIFEST).exists() else None
+    if manifest is None or modality not in manifest.shards:
+        return asked
+    held = manifest.views.get(modality)
+    found = asked or (held.spec if held else None)
+    check_views(manifest, modality, found, Path(path))
+    return found
 
 
 def join(
@@ -251,7 +284,8 @@ class _Run:
             for start in range(0, len(pending.items), self.shard_size):
                 embedded = self.shard(pending, slice(start, start + self.shard_size), self.report.items)
                 replaced = [pending.replaced[row.id] for row in embedded.rows if row.id in pending.replaced]
-                writer.append_packed(embedder.modality, embedded.packed(writer.memory.dtype), replaced)
+                packed = embedded.packed(writer.memory.dtype)
+                writer.append_packed(embedder.modality, packed, replaced, embedder.views)
                 self.report.add(embedded)
                 self.report.updated += len(replaced)
         return True

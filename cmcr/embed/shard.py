@@ -25,7 +25,7 @@ from cmcr.devices import out_of_memory
 from cmcr.encoders.base import Encoder
 from cmcr.errors import CmcrError, ItemError
 from cmcr.items import SAME_ID, Item, readable
-from cmcr.memory import CHANGED, EncoderInfo, Memory, Packed, Row, Skip, pack, relative_to_memory
+from cmcr.memory import CHANGED, EncoderInfo, Memory, Packed, Row, Skip, ViewSpec, pack, relative_to_memory
 from cmcr.memory.translated import refuse_embedded
 from cmcr.modality import Modality
 
@@ -63,15 +63,19 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedShard:
-    """What came of a shard's items: (N, D) vectors with their rows, and the skips; each item is in one of the two."""
+    """What came of a shard's items: (N, D) vectors with their rows, and the skips; each item is in one of the two.
+
+    ``views`` are (N, K, D), where views are made.
+    """
 
     vectors: np.ndarray
     rows: list[Row]
     skips: list[Skip]
+    views: np.ndarray | None = None
 
     def packed(self, dtype: str) -> Packed:
         """Return it as it will lie on disk."""
-        return pack(self.vectors, dtype, self.rows, self.skips)
+        return pack(self.vectors, dtype, self.rows, self.skips, self.views)
 
     @property
     def noted(self) -> list[Row]:
@@ -87,6 +91,7 @@ class _Decoded:
     hash: str | None = None
     text: str | None = None
     prepared: Any = None
+    views: list[Any] = field(default_factory=list)
     reason: str | None = None
     note: str | None = None
 
@@ -99,14 +104,22 @@ class Embedder:
         modality: Of the items.
         path: The memory's folder; sources are told relative to it.
         batch_size: Items given to the encoder at once; halved whenever the device runs out of memory.
+        views: How views of each item are made; None: there are none.
     """
 
     def __init__(
-        self, encoder: Encoder, modality: Modality, path: str | Path, *, batch_size: int, workers: int | None = None
+        self,
+        encoder: Encoder,
+        modality: Modality,
+        path: str | Path,
+        *,
+        batch_size: int,
+        workers: int | None = None,
+        views: ViewSpec | None = None,
     ) -> None:
         """Embed for the memory in ``path``; ``workers`` threads decode (None: one a processor, at most 16)."""
         self.info = EncoderInfo(encoder.name, encoder.fingerprint, encoder.dim)
-        self.modality, self.path, self.batch_size = modality, Path(path), batch_size
+        self.modality, self.path, self.batch_size, self.views = modality, Path(path), batch_size, views
         self._encoder = encoder
         self._workers = workers or min(16, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(self._workers)
@@ -197,11 +210,13 @@ class Embedder:
             CmcrError: the device has not the memory for a batch of one, or the encoder does not keep its promises.
         """
         vectors, rows, skips = [np.empty((0, self.info.dim), np.float32)], [], []
+        views = [np.empty((0, self.views.count if self.views else 0, self.info.dim), np.float32)]
         decoded = self._ahead(lambda item: self._decode(item, changed), items)
         while batch := list(itertools.islice(decoded, self.batch_size)):
             good = [each for each in batch if each.reason is None]
             if good:
                 vectors.append(self._encode(good))
+                views.append(self._encode_views([each for each in good if each.reason is None], vectors[-1]))
             for each in batch:
                 source = self.source(each.item)
                 if each.reason is None:
@@ -210,7 +225,7 @@ class Embedder:
                     skips.append(Skip(each.item.id, self.modality, source, each.hash, each.reason))
             if told is not None:
                 told(len(rows), len(skips))
-        return EmbeddedShard(np.concatenate(vectors), rows, skips)
+        return EmbeddedShard(np.concatenate(vectors), rows, skips, np.concatenate(views) if self.views else None)
 
     def source(self, item: Item) -> str:
         """Return where an item came from, relative to the memory: so a project folder can be moved as a whole."""
@@ -234,6 +249,11 @@ class Embedder:
                 decoded.text = data.decode() or None if self.modality is Modality.TEXT else None
                 decoded.prepared = self._encoder.prepare(item, data)
             decoded.note = "; ".join(decoder.notes) or None
+            if self.views and decoded.hash:
+                from cmcr.embed.views import prepared_views
+
+                whole = decoded.prepared
+                decoded.views = prepared_views(self._encoder, item, data, decoded.hash, self.views, whole)
         except Exception as error:  # a decoder may raise anything on bad bytes; one item must not stop the others
             decoded.reason = _reason(error)
         return decoded
@@ -264,6 +284,18 @@ class Embedder:
             good[row].reason = "its vector is zero" if norms[row] == 0 else "its vector is not finite"
         kept: np.ndarray = vectors[usable]
         return kept
+
+    def _encode_views(self, good: list[_Decoded], vectors: np.ndarray) -> np.ndarray:
+        """Return the (N, K, D) views of items with their vectors; the vector stands for a view without a usable one."""
+        count = self.views.count if self.views else 0
+        made = np.repeat(vectors[:, None], count, axis=1)
+        flat = [_Decoded(each.item, prepared=view) for each in good for view in each.views]
+        for start in range(0, len(flat), self.batch_size):
+            part = flat[start : start + self.batch_size]
+            found = self._encode(part)
+            usable = start + np.flatnonzero([each.reason is None for each in part])
+            made.reshape(-1, self.info.dim)[usable] = found
+        return made
 
     def _encode_halves(self, good: list[_Decoded], error: Exception) -> np.ndarray:
         if len(good) == 1:

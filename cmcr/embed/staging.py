@@ -22,7 +22,7 @@ from cmcr.embed.shard import EmbeddedShard, Embedder, Pending
 from cmcr.errors import ArtifactError
 from cmcr.files import atomic, write_json
 from cmcr.items import Item
-from cmcr.memory import EncoderInfo, Manifest, Memory, MemoryWriter, Packed
+from cmcr.memory import EncoderInfo, Manifest, Memory, MemoryWriter, Packed, ViewSpec
 from cmcr.modality import Modality
 from cmcr.reading import read_json
 from cmcr.schema import checked
@@ -48,6 +48,7 @@ class Plan:
         shards: Shards of the modality that the memory held before.
         rows: Rows in them.
         skipped: Skips that the memory held before.
+        views: How views are made; None: there are none.
     """
 
     encoder: EncoderInfo
@@ -59,6 +60,7 @@ class Plan:
     shards: int
     rows: int
     skipped: int
+    views: ViewSpec | None = None
 
     @classmethod
     def of(cls, memory: Memory, embedder: Embedder, items: Sequence[Item], shard_size: int) -> Plan:
@@ -69,7 +71,9 @@ class Plan:
             digest.update(json.dumps(line).encode() + b"\n")
         held, modality = memory.manifest, embedder.modality
         base = (len(held.shards.get(modality, ())), held.stored(modality), held.skipped)
-        return cls(embedder.info, memory.dtype, modality, shard_size, len(items), digest.hexdigest(), *base)
+        return cls(
+            embedder.info, memory.dtype, modality, shard_size, len(items), digest.hexdigest(), *base, embedder.views
+        )
 
     @classmethod
     def read(cls, memory: Path) -> Plan | None:
@@ -211,7 +215,7 @@ class Stage:
                 packed = self.staged(done)
                 if packed is None:
                     return plan.count - done
-                writer.append_packed(plan.modality, packed)
+                writer.append_packed(plan.modality, packed, views=plan.views)
                 self._file(done).unlink(missing_ok=True)  # the folder is gone when the plan was dropped meanwhile
         return 0
 

@@ -21,7 +21,7 @@ from cmcr.files import is_file
 from cmcr.hooks import Progress, silent
 from cmcr.items import Inputs, Item, Nothing, cell_text, lines_of, read_text, text_item, unique_items
 from cmcr.memory import Memory, relative_to_memory
-from cmcr.memory.writer import stored_as
+from cmcr.memory.shards.packed import stored_as
 from cmcr.modality import Modality
 from cmcr.reading import open_npy, reading
 

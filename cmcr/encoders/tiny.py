@@ -63,7 +63,7 @@ class TinyEncoder:
         digest = hashlib.sha256(path.read_bytes() + prepare.VERSION.encode())
         self.name, self.modalities, self.dim, self.fingerprint = name, spec.modalities, spec.dim, digest.hexdigest()
         self._row_of = {token: row for row, token in enumerate(about["vocabulary"])}
-        self._device, self._precision = device, precision
+        self._device, self._precision, self.up = device, precision, "z"
         self._space = TinySpace(name, tuple(self._row_of))
         self._space.load_state_dict(state, strict=False)  # BatchNorm's counter is not kept
         self._space.eval().to(self._device)

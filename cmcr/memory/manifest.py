@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,44 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewSpec:
+    """How views are made: how many a row, and the seed beside the content's hash that they are drawn by.
+
+    >>> from cmcr.memory import ViewSpec
+    >>> ViewSpec(4)
+    ViewSpec(count=4, seed=0)
+    """
+
+    count: int
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The views of a modality as the manifest names them: how they were made, and the sha256 of each shard's file.
+
+    >>> from cmcr import Modality
+    >>> from cmcr.memory import Views
+    >>> Views.name(Modality.IMAGE, 0), Views(4, 0, ("9f2c",)).spec
+    ('img_views/img_views_0000.npy', ViewSpec(count=4, seed=0))
+    """
+
+    count: int
+    seed: int
+    sha256: tuple[str, ...]
+
+    @property
+    def spec(self) -> ViewSpec:
+        """How they were made."""
+        return ViewSpec(self.count, self.seed)
+
+    @staticmethod
+    def name(modality: Modality, number: int) -> str:
+        """Return the file of a shard's views, relative to the memory."""
+        return f"{modality.folder}_views/{modality.folder}_views_{number:04d}.npy"
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The content of ``manifest.json``.
 
@@ -144,6 +183,7 @@ class Manifest:
     translated: dict[Modality, Translated] = field(default_factory=dict)
     removed: dict[Modality, Removed] = field(default_factory=dict)
     written: dict[Modality, int] = field(default_factory=dict)
+    views: dict[Modality, Views] = field(default_factory=dict)
 
     def stored(self, modality: Modality) -> int:
         """Return how many rows the shards of a modality hold, removed ones too."""
@@ -160,7 +200,7 @@ class Manifest:
         written = {str(m): count for m, count in self.written.items()}
         said = (("translated", translated), ("removed", removed), ("written", written))
         new = {name: value for name, value in said if value}
-        return {
+        found = {
             "format": FORMAT,
             "version": VERSION if new or self.dtype == "int8" else 1,
             "encoder": asdict(self.encoder),
@@ -170,6 +210,9 @@ class Manifest:
             "skipped": self.skipped,
             **new,
         }
+        if self.views:  # a memory without any is the same as before there were some
+            found["views"] = {str(m): asdict(views) for m, views in self.views.items()}
+        return found
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -210,7 +253,8 @@ class Manifest:
         )
         ordered = {modality: found[modality] for modality in in_order(found) if found[modality]}
         normalized: bool = checked(bool, value["normalized"], "normalized")
-        manifest = cls(encoder, value["dtype"], normalized, ordered, skipped, translated, removed, written)
+        views = _checked_views(value.get("views", {}), ordered)
+        manifest = cls(encoder, value["dtype"], normalized, ordered, skipped, translated, removed, written, views)
         for modality, each in removed.items():
             _expect(each.numbers == Removed.name(modality, each.number), f"file {each.numbers!r}")
             _expect(0 < each.rows <= manifest.stored(modality), f"{each.rows} removed rows in {each.numbers}")
@@ -232,6 +276,15 @@ def _check_shards(modality: Modality, shards: tuple[Shard, ...], written: int | 
 def _number(name: str) -> int:
     found = re.search(r"_(\d{4,9})\.npy$", name)
     return int(found[1]) if found else -1
+
+
+def _checked_views(value: Any, shards: Mapping[Modality, tuple[Shard, ...]]) -> dict[Modality, Views]:
+    found: dict[Modality, Views] = checked(dict[Modality, Views], value, "views")
+    for modality, views in found.items():
+        _expect(views.count > 0, f"{views.count} views of {modality}")
+        rows, held = len(shards.get(modality, ())), len(views.sha256)
+        _expect(rows == held, f"views of {held} of {rows} shards of {modality}; every row has as many")
+    return {modality: found[modality] for modality in in_order(found)}
 
 
 def _expect(holds: bool, what: str) -> None:

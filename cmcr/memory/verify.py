@@ -11,12 +11,13 @@ from cmcr.errors import ArtifactError
 from cmcr.files import is_partial, left_behind, sha256_file
 from cmcr.memory.manifest import REMOVED, Shard
 from cmcr.memory.memory import Memory
+from cmcr.memory.views import view_files, view_problems
 from cmcr.modality import OWN, Modality, in_order
 from cmcr.reading import plainly, read_json
 
 _NORM_TOLERANCE = {"float16": 2e-3, "float32": 1e-4}
 _LARGEST = 127
-_OWN_FILE = re.compile(r"([a-z][a-z0-9_]*?)(_emb)?_\d{4,}\.(npy|jsonl)")
+_OWN_FILE = re.compile(r"([a-z][a-z0-9_]*?)(_emb|_views)?_\d{4,}\.(npy|jsonl)")
 _BLOCK = 8192
 
 
@@ -27,7 +28,7 @@ def problems_of(memory: Memory) -> list[str]:
         for shard in shards:
             problems += _of_shard(memory, shard)
         problems += _of_ids(memory, modality)
-    problems += _of_indexes(memory)
+    problems += [*view_problems(memory), *_of_indexes(memory)]
     try:
         list(memory.skip_records())
     except ArtifactError as error:
@@ -40,8 +41,9 @@ def leftovers_of(memory: Memory) -> list[str]:
     manifest = memory.manifest
     named = {name for shards in manifest.shards.values() for s in shards for name in (s.vectors, s.metadata)}
     named |= {removed.numbers for removed in manifest.removed.values()}
+    named.update(view_files(memory))
     own = _folders(memory)
-    folders = [*(f"{name}_emb" for name in own), "metadata", REMOVED]
+    folders = [*(f"{name}_{kind}" for name in own for kind in ("emb", "views")), "metadata", REMOVED]
     found = [path for folder in folders for path in sorted((memory.path / folder).glob("*"))]
     found = [path for path in found if is_partial(path.name) or _folder_of(path.name) in own]
     kept = [path for path in found + left_behind(memory.path) if path.is_symlink() or not path.is_dir()]

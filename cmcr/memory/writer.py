@@ -5,113 +5,35 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
 import os
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import numpy as np
 
 from cmcr.errors import ArtifactError, InputError
-from cmcr.files import LOCK, is_partial, locked, open_file, read_lines, write_atomic, write_json
-from cmcr.memory.manifest import DTYPES, MANIFEST, SKIPPED, EncoderInfo, Manifest, Removed, Row, Shard, Skip
+from cmcr.files import LOCK, is_partial, locked, read_lines, write_atomic, write_json
+from cmcr.memory.manifest import (
+    DTYPES,
+    MANIFEST,
+    SKIPPED,
+    EncoderInfo,
+    Manifest,
+    Removed,
+    Row,
+    Shard,
+    Skip,
+    Views,
+    ViewSpec,
+)
 from cmcr.memory.memory import Memory
+from cmcr.memory.shards.packed import Packed, pack
 from cmcr.memory.tombstones import packed_numbers
 from cmcr.memory.translated import Translated, refuse_embedded
 from cmcr.modality import Modality, in_order
-from cmcr.reading import plainly
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """A shard and its skips as they will lie on disk, not yet part of a memory.
-
-    >>> import numpy as np
-    >>> from cmcr.memory import Row, pack
-    >>> packed = pack(np.array([[3.0, 4.0]]), "float16", [Row("dog", "texts.txt:1", None, "a dog")], [])
-    >>> packed.count, packed.skipped
-    (1, 0)
-
-    Attributes:
-        vectors: The .npy file, normalised.
-        rows: What is known about each vector, as JSON lines.
-        skips: What could not be embedded, as JSON lines.
-    """
-
-    vectors: bytes
-    rows: bytes
-    skips: bytes
-
-    @property
-    def count(self) -> int:
-        """How many rows it holds."""
-        return self.rows.count(b"\n")
-
-    @property
-    def skipped(self) -> int:
-        """How many skips it holds."""
-        return self.skips.count(b"\n")
-
-    def skip_records(self) -> list[Skip]:
-        """Return its skips."""
-        values = map(json.loads, self.skips.splitlines())
-        return [Skip(**(value | {"modality": Modality(value["modality"])})) for value in values]
-
-    def write(self, file: IO[bytes]) -> None:
-        """Write it as one file, a zip with a checksum of each part."""
-        with zipfile.ZipFile(file, "w") as archive:
-            for name in ("vectors", "rows", "skips"):
-                archive.writestr(zipfile.ZipInfo(name), getattr(self, name))
-
-    @classmethod
-    def read(cls, path: Path) -> Packed | None:
-        """Read what ``write`` wrote; None: there is no such file, or it is damaged."""
-        try:
-            with plainly(), open_file(path) as file, zipfile.ZipFile(file) as archive:
-                if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-                    return None  # none that ``write`` wrote: it may be larger than its file by any factor
-                return cls(*(archive.read(name) for name in ("vectors", "rows", "skips")))
-        except (FileNotFoundError, ValueError):
-            return None
-
-
-def pack(vectors: np.ndarray, dtype: str, rows: Sequence[Row], skipped: Iterable[Skip] = ()) -> Packed:
-    """Return vectors, what is known about each, and skips in the form that lies on disk.
-
-    Args:
-        vectors: (N, D) float, finite and not zero; stored normalised.
-        dtype: How they are stored.
-        rows: N of them.
-        skipped: What could not be embedded.
-
-    Raises:
-        ValueError: shapes, values or lengths are not as said (a mistake of the caller).
-    """
-    if vectors.ndim != 2 or len(vectors) != len(rows):
-        raise ValueError(f"vectors of shape {vectors.shape} for {len(rows)} rows")
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    if not (np.isfinite(norms).all() and norms.all()):
-        raise ValueError("non-finite or zero vectors cannot be stored")
-    file = io.BytesIO()
-    np.save(file, stored_as(vectors / norms, dtype), allow_pickle=False)
-    return Packed(file.getvalue(), b"".join(map(_json_line, rows)), b"".join(map(_json_line, skipped)))
-
-
-def stored_as(units: np.ndarray, dtype: str) -> np.ndarray:
-    """Return unit vectors as they lie on disk.
-
-    int8 has a scale for each row, by which its largest component becomes 127. The scale itself is not kept: whoever
-    reads a row makes it a unit vector, and that brings it back.
-    """
-    if dtype != "int8":
-        return units.astype(dtype)
-    scaled: np.ndarray = np.rint(units * (127 / np.abs(units).max(axis=1, keepdims=True)))
-    return scaled.astype(np.int8)
 
 
 class MemoryWriter:
@@ -198,15 +120,19 @@ class MemoryWriter:
             raise ValueError(f"vectors of shape {vectors.shape} for {len(rows)} rows of {self._encoder.dim} components")
         self.append_packed(modality, pack(vectors, self.memory.dtype, rows, skipped))
 
-    def append_packed(self, modality: Modality, packed: Packed, replaced: Iterable[int] = ()) -> None:
+    def append_packed(
+        self, modality: Modality, packed: Packed, replaced: Iterable[int] = (), views: ViewSpec | None = None
+    ) -> None:
         """Commit what ``pack`` made for this memory's dtype, all or nothing.
 
         Args:
             modality: Of the rows.
             packed: The shard.
             replaced: Stored numbers of rows whose place they take: removed in the same instant.
+            views: How its views were made; None: it has none.
 
         Raises:
+            ArtifactError: the modality's other rows have another number of views, or views of another seed.
             OSError: as ``append``.
         """
         manifest = self.memory.manifest
@@ -214,7 +140,8 @@ class MemoryWriter:
             refuse_embedded(self.path, manifest)
         with self._named_errors():
             if packed.count:
-                manifest = self._with_shard(manifest, modality, packed)
+                check_views(manifest, modality, views, self.path)
+                manifest = self._with_views(self._with_shard(manifest, modality, packed), modality, packed, views)
             manifest = self._without_rows(manifest, modality, replaced)
             if packed.skipped:
                 self._write_skips(packed.skips)
@@ -247,12 +174,18 @@ class MemoryWriter:
         opened, or is told that a file is gone, and never another row.
 
         Raises:
+            InputError: rows were removed from a modality that holds views.
             ArtifactError: the memory is damaged.
             OSError: as ``append``.
         """
         manifest = self.memory.manifest
         if not manifest.removed:
             return
+        if viewed := [str(modality) for modality in manifest.removed if modality in manifest.views]:
+            raise InputError(
+                f"{self.path}: its {viewed[0]} rows hold views, which are not rewritten; leave the removed rows on "
+                "disk, where nobody sees them, or embed into a new folder"
+            )
         shards, written = dict(manifest.shards), dict(manifest.written)
         with self._named_errors():
             for modality in manifest.removed:
@@ -316,6 +249,16 @@ class MemoryWriter:
             write_atomic(self.path / name, data)
         return Shard(*names, packed.count, *(hashlib.sha256(data).hexdigest() for data in contents))
 
+    def _with_views(self, manifest: Manifest, modality: Modality, packed: Packed, views: ViewSpec | None) -> Manifest:
+        """Write the views of the last shard, and return the manifest that names them."""
+        if views is None:
+            return manifest
+        before = manifest.views[modality].sha256 if modality in manifest.views else ()
+        write_atomic(self.path / Views.name(modality, len(before)), packed.views)
+        made = Views(views.count, views.seed, (*before, hashlib.sha256(packed.views).hexdigest()))
+        held = manifest.views | {modality: made}
+        return dataclasses.replace(manifest, views={m: held[m] for m in in_order(held)})
+
     def _write_skips(self, lines: bytes) -> None:
         path = self.path / SKIPPED
         old = self._skip_lines() if self.memory.manifest.skipped else []
@@ -373,6 +316,21 @@ class MemoryWriter:
             raise
 
 
+def check_views(manifest: Manifest, modality: Modality, asked: ViewSpec | None, path: Path) -> None:
+    """Refuse rows with another number of views than those of their modality have, or with views of another seed.
+
+    Raises:
+        ArtifactError: they differ.
+    """
+    held = manifest.views.get(modality)
+    if modality in manifest.shards and asked != (held.spec if held else None):
+        there, wanted = (f"{each.count} (seed {each.seed})" if each else "none" for each in (held, asked))
+        raise ArtifactError(
+            f"{path}: views of each {modality}: {there} in this memory, {wanted} asked for; every row has as many, so "
+            "leave --views out, or embed into a new folder"
+        )
+
+
 def relative_to_memory(path: Path, memory: Path) -> str:
     """Return ``path`` as seen from the memory's folder, so that a project can be moved as a whole.
 
@@ -382,16 +340,3 @@ def relative_to_memory(path: Path, memory: Path) -> str:
     target, origin = os.path.realpath(path), os.path.realpath(memory)
     apart = os.path.commonpath([target, origin]) == os.path.sep
     return Path(target if apart else os.path.relpath(target, origin)).as_posix()
-
-
-def _json_line(value: Row | Skip) -> bytes:
-    # Texts and nulls alone, so put together here: json.dumps of a dict takes longer than to embed a short text.
-    cells = [(name, getattr(value, name)) for name in value.__slots__]
-    if cells[-1] == ("note", None):  # few rows have one, and those of older memories have no such key
-        cells.pop()
-    return (
-        "{" + ", ".join([f'"{name}": {_encode(cell) if cell is not None else "null"}' for name, cell in cells]) + "}\n"
-    ).encode("utf-8", "backslashreplace")  # a surrogate, of a name that is no UTF-8, as JSON escapes it
-
-
-_encode = json.JSONEncoder(ensure_ascii=False).encode

@@ -16,11 +16,15 @@ SPACE, CLASSIFIER = "cmcr-space", "cmcr-classifier"
 
 
 def described(memory: Memory) -> dict[str, Any]:
-    """Return what a memory holds: its encoder, rows, removed rows, shards, bytes, and why items were skipped."""
+    """Return what a memory holds: its encoder, rows, removed rows, shards, views, bytes, and why items were skipped."""
+    from cmcr.memory.views import view_count, view_files
+
     shards = memory.manifest.shards
     files = [
         memory.path / name for each in shards.values() for shard in each for name in (shard.vectors, shard.metadata)
     ]
+    files += [memory.path / name for name in view_files(memory)]
+    views = {str(kind): view_count(memory, kind) for kind in shards if view_count(memory, kind)}
     removed = {str(kind): each.rows for kind, each in memory.manifest.removed.items()}
     reasons: dict[str, int] = {}
     skipped = memory.skipped()
@@ -36,6 +40,7 @@ def described(memory: Memory) -> dict[str, Any]:
         **({"translated": translated} if (translated := _translated(memory)) else {}),
         **({"removed": removed} if removed else {}),
         "shards": {str(kind): len(each) for kind, each in shards.items()},
+        **({"views": views} if views else {}),
         "bytes": sum(file.stat().st_size for file in files),
         "skipped": len(skipped),
         "reasons": dict(sorted(reasons.items(), key=lambda pair: -pair[1])[:5]),

@@ -1,0 +1,1 @@
+"""Shards as they lie on disk."""
