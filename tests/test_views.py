@@ -14,7 +14,17 @@ from cmcr.embed.run import views_for
 from cmcr.embed.views import prepared_views
 from cmcr.errors import ArtifactError, InputError
 from cmcr.items import Item, read_items
-from cmcr.memory import EncoderInfo, Memory, MemoryWriter, Row, ViewSpec, read_views, view_count, views_fingerprint
+from cmcr.memory import (
+    EncoderInfo,
+    Memory,
+    MemoryWriter,
+    Row,
+    ViewSpec,
+    pack,
+    read_views,
+    view_count,
+    views_fingerprint,
+)
 from cmcr.modality import Modality
 from cmcr.tiny.world import train_scenes, write_clouds, write_images, write_sounds
 
@@ -220,3 +230,20 @@ def test_what_is_written_as_vectors_has_no_views(tmp_path):
         writer.append(Modality.TEXT, np.eye(2), [Row("a", "", None, "a"), Row("b", "", None, "b")])
         assert writer.memory.manifest.views == {}
         writer.memory.manifest.to_json()
+
+
+def test_views_follow_removed_rows_and_a_memory_that_holds_them_is_not_compacted(tmp_path, capsys):
+    rows = [Row(str(number), None, None, None) for number in range(6)]
+    rng = np.random.default_rng(0)
+    vectors, views = rng.normal(size=(6, 8)), rng.normal(size=(6, 2, 8))
+    with MemoryWriter(tmp_path / "m", EncoderInfo("made", "", 8), dtype="int8") as writer:
+        writer.append_packed(Modality.IMAGE, pack(vectors, "int8", rows, views=views), views=ViewSpec(2))
+    before = read_views(Memory.open(tmp_path / "m"), Modality.IMAGE)
+    assert main(["remove", str(tmp_path / "m"), "--ids", "1,4"]) == 0
+    held = Memory.open(tmp_path / "m")
+    np.testing.assert_array_equal(read_views(held, Modality.IMAGE), before[[0, 2, 3, 5]])
+    np.testing.assert_array_equal(read_views(held, Modality.IMAGE, np.array([3, 1])), before[[5, 2]])
+    np.testing.assert_allclose(before, views / np.linalg.norm(views, axis=2, keepdims=True), atol=0.02)
+    assert held.verify() == []
+    assert main(["compact", str(tmp_path / "m")]) == 1
+    assert "hold views, which are not rewritten" in capsys.readouterr().err
