@@ -24,6 +24,7 @@ COMMANDS = {
     "export": ("sharing.export:export", "Write projected vectors, or the projectors themselves, for other tools."),
     "index": ("search.index:index", "Build a FAISS index of a memory as it lies in a space, kept beside the memory; extend it when the memory grew."),
     "classify": ("classify.models:app", "Classify rows of memories by their labels, where some lack a modality: MLA, beside what it must beat."),
+    "fuse": ("fuse.fuse:fuse", "Fuse rows of several memories into one vector each (CoMM): what they share, and what only one or both tell."),
     "map": ("map:map_memory", "Draw memories as points of a plane, coloured by modality, label or another group, as an HTML page."),
     "demo": ("demo:demo", "Write unpaired pictures, sounds, texts and shapes; embed, connect, retrieve and evaluate them: two minutes."),
     "eval": ("evaluate:app", "Measure a space."),
