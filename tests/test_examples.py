@@ -16,6 +16,7 @@ CASES = {
     "move_archive.py": ([], "moved 3000 image rows: from old-encoder"),
     "some_pairs.py": ([], "csa: of 100 pictures nobody paired, recall@1 "),
     "missing_modalities.py": ([], "from sounds alone: accuracy 0."),
+    "one_vector_for_both.py": ([], "200 rows of 64 components, learnt from 180"),
     "omnibind.py": ([], "texts that ask whom they were written for: "),
     "published_heads.py": ([], "tiny-clap: audio, text through 1 maps"),
     "own_vectors.py": ([], "sound -> image recall@1 "),
