@@ -233,7 +233,7 @@ def test_what_is_written_as_vectors_has_no_views(tmp_path):
 
 
 def test_views_follow_removed_rows_and_a_memory_that_holds_them_is_not_compacted(tmp_path, capsys):
-    rows = [Row(str(number), None, None, None) for number in range(6)]
+    rows = [Row(str(number), f"{number}.png", None, None) for number in range(6)]
     rng = np.random.default_rng(0)
     vectors, views = rng.normal(size=(6, 8)), rng.normal(size=(6, 2, 8))
     with MemoryWriter(tmp_path / "m", EncoderInfo("made", "", 8), dtype="int8") as writer:
