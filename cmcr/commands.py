@@ -23,6 +23,7 @@ COMMANDS = {
     "score": ("score:score", "Cosine of every A with every B, and its softmax over the Bs; without --with, of the first A with the others."),
     "export": ("sharing.export:export", "Write projected vectors, or the projectors themselves, for other tools."),
     "index": ("search.index:index", "Build a FAISS index of a memory as it lies in a space, kept beside the memory; extend it when the memory grew."),
+    "push": ("sharing.push:push", "Put a space on the Hub, with its card, in one commit."),
     "classify": ("classify.models:app", "Classify rows of memories by their labels, where some lack a modality: MLA, beside what it must beat."),
     "fuse": ("fuse.fuse:fuse", "Fuse rows of several memories into one vector each (CoMM): what they share, and what only one or both tell."),
     "map": ("map:map_memory", "Draw memories as points of a plane, coloured by modality, label or another group, as an HTML page."),

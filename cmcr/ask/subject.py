@@ -24,6 +24,7 @@ from cmcr.memory import Memory, Skip
 from cmcr.modality import Modality
 from cmcr.space import ConnectedSpace
 from cmcr.space.config import ROUTED
+from cmcr.space.hub import is_name
 from cmcr.space.space import SpaceEncoder
 
 BATCH = 64
@@ -111,13 +112,13 @@ class Subject:
         shares: Shares | Sequence[str] = (),
         preset: str | None = None,
     ) -> Subject:
-        """Open a space folder, or load the encoder of that name.
+        """Open a space, a folder or ``org/name`` of the Hub, or load the encoder of that name.
 
         Raises:
             InputError: neither a space nor an encoder, or weights are missing.
             ArtifactError: a damaged space or checkpoint.
         """
-        space = ConnectedSpace.from_pretrained(name) if Path(name).is_dir() else None
+        space = ConnectedSpace.from_pretrained(name) if Path(name).is_dir() or is_name(name) else None
         return cls(name, space, device=device, weights=weights, precision=precision, shares=shares, preset=preset)
 
     @property

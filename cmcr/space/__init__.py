@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from cmcr.lazy import lazily
 
 if TYPE_CHECKING:
-    from cmcr.space.card import measured_table, shapes_of
+    from cmcr.space.card import About, measured_table, shapes_of
     from cmcr.space.config import read_config
     from cmcr.space.heads.read import import_heads
     from cmcr.space.join import join_spaces
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cmcr.space.space import ConnectedSpace
 
 __all__ = [
+    "About",
     "ConnectedSpace",
     "Link",
     "Projector",
@@ -34,7 +35,7 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "card": ("measured_table", "shapes_of"),
+        "card": ("About", "measured_table", "shapes_of"),
         "config": ("read_config",),
         "heads.read": ("import_heads",),
         "join": ("join_spaces",),

@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from cmcr.encoders.catalogue import OFFERS, Offer
 
-def card(config: Mapping[str, Any]) -> str:
+UNKNOWN = "unknown"
+_TAGS = {"image": "image", "audio": "audio", "text": "text", "point_cloud": "point-cloud"}
+_SPDX = ("apache-2.0", "mit", "cc0-1.0", "bsd-3-clause")
+_NAMED = re.compile(r"(?:.*:)?(?:hf-hub:)?([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)")
+_SOURCE = re.compile(r"https://huggingface\.co/(?!datasets/)([\w.-]+/[\w.-]+)")
+
+
+@dataclass(frozen=True)
+class About:
+    """What only the maker of a space knows, for its card.
+
+    >>> from cmcr.space import About
+    >>> About(licence="mit", datasets=("org/sounds",)).widget
+    ()
+
+    Attributes:
+        licence: Of the space, as the Hub names it (``mit``); None: the encoders' where they agree, else ``other``.
+        datasets: On the Hub, of the rows by which it was connected.
+        widget: Texts that a reader may try.
+    """
+
+    licence: str | None = None
+    datasets: tuple[str, ...] = ()
+    widget: tuple[str, ...] = ()
+
+
+def card(config: Mapping[str, Any], about: About | None = None) -> str:
     """Return the model card (Markdown with the Hub's front matter) of a space's config."""
     encoders = "\n".join(
         f"| {e['name']} | {', '.join(e['modalities'])} | {e['dim']} | {', '.join(shapes_of(config, e))} "
@@ -18,16 +47,19 @@ def card(config: Mapping[str, Any]) -> str:
     unmeasured = config["metrics"].get("unmeasured", "")
     recipe = "\n".join(f"{name} = {json.dumps(value)}" for name, value in sorted(config["recipe"].items()))
     first = config["encoders"][0]
+    licences = "\n".join(f"- {e['name']}: {licence_of(e['name'])}" for e in config["encoders"])
     return f"""---
-library_name: cmcr
-license: other
-tags: [contrastive-learning, multimodal, retrieval, c-mcr]
+{front_matter(config, about or About())}
 ---
 
 # A connected space: {" + ".join(e["name"] for e in config["encoders"])}
 
 Made by cmcr with method `{config["method"]}` through **{config["overlap"]}**, without any
-paired data of the modalities it connects. The licences of the encoders apply to it.
+paired data of the modalities it connects.
+
+The licences of the encoders' weights apply to it, as far as their sources state them:
+
+{licences}
 
 | encoder | modalities | dim | projector | fingerprint |
 |---|---|--:|---|---|
@@ -53,6 +85,49 @@ vectors = space.project(rows, encoder={first["name"]!r}, modality={str(first["mo
 {recipe}
 ```
 """
+
+
+def front_matter(config: Mapping[str, Any], about: About) -> str:
+    """Return what the Hub reads of a card: YAML, each value as JSON, which YAML is too."""
+    names = [e["name"] for e in config["encoders"]]
+    held = list(dict.fromkeys(str(m) for e in config["encoders"] for m in e["modalities"]))
+    found = {
+        "library_name": "cmcr",
+        "license": about.licence or _common_licence(names),
+        "base_model": list(dict.fromkeys(filter(None, map(base_model, names)))),
+        "datasets": list(about.datasets),
+        "metrics": [name for name, _, _ in measured_table(config["metrics"])],
+        "tags": ["contrastive-learning", "multimodal", "retrieval", "c-mcr"] + [_TAGS.get(m, m) for m in held],
+        "widget": [{"text": text} for text in about.widget],
+    }
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in found.items() if value]
+    return "\n".join(lines).replace('"cmcr"', "cmcr", 1)
+
+
+def licence_of(encoder: str) -> str:
+    """Return the licence of an encoder's weights as their source states it; ``unknown`` where nobody has said."""
+    offer = _offer(encoder)
+    return UNKNOWN if offer is None or offer.licence == "by model" else offer.licence
+
+
+def base_model(encoder: str) -> str | None:
+    """Return the model on the Hub that an encoder's name or source states; None: none is stated."""
+    offer = _offer(encoder)
+    named = _NAMED.fullmatch(encoder)
+    if named and encoder.startswith(("hf_clap:", "open_clip:hf-hub:", "sentence-transformers:")):
+        return named[1]
+    source = _SOURCE.match(offer.source) if offer else None
+    return source[1] if source else None
+
+
+def _offer(encoder: str) -> Offer | None:
+    exact = next((offer for offer in OFFERS if encoder in (offer.name, offer.stands_for)), None)
+    return exact or next((o for o in OFFERS if o.name.endswith(":") and encoder.startswith(o.name)), None)
+
+
+def _common_licence(encoders: list[str]) -> str:
+    found = {licence_of(name).lower() for name in encoders}
+    return found.pop() if len(found) == 1 and found <= set(_SPDX) else "other"
 
 
 def shapes_of(config: Mapping[str, Any], encoder: Mapping[str, Any]) -> list[str]:

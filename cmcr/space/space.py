@@ -19,7 +19,7 @@ from cmcr.files import left_behind, write_atomic, write_json
 from cmcr.memory import Memory
 from cmcr.modality import Modality
 from cmcr.reading import reading
-from cmcr.space.card import card
+from cmcr.space.card import About, card
 from cmcr.space.config import (
     FORMAT,
     VERSION,
@@ -30,6 +30,7 @@ from cmcr.space.config import (
     read_config,
     read_tensors,
 )
+from cmcr.space.hub import Shared, local_folder
 from cmcr.space.parts import Link, MeanOfMaps, Router, SpaceEncoder, Way, frozen_base
 from cmcr.space.projector import OfModality, Projector
 from cmcr.space.rows import checked_weights, route, unit_rows, weighted_mean
@@ -41,7 +42,7 @@ BLOCK_FLOATS = 1 << 25
 """Floats that one block of a projection may take, whatever the number of anchors a route has."""
 
 
-class ConnectedSpace:
+class ConnectedSpace(Shared):
     """Several encoders' vectors in one space.
 
     Attributes:
@@ -322,8 +323,8 @@ class ConnectedSpace:
         # An identity projector has no weights, and safetensors wants at least one tensor.
         return save_tensors(tensors or {"none": torch.zeros(0)})
 
-    def save(self, path: str | Path) -> None:
-        """Write config.json, model.safetensors and the card README.md into the folder ``path``.
+    def save(self, path: str | Path, about: About | None = None) -> None:
+        """Write config.json, model.safetensors and the card README.md, which tells ``about``, into the folder ``path``.
 
         Raises:
             InputError: the folder is a memory.
@@ -351,18 +352,21 @@ class ConnectedSpace:
             "model_sha256": hashlib.sha256(weights).hexdigest(),
             "versions": {"cmcr": version("cmcr"), "torch": torch.__version__},
         } | ({"presets": self.presets} if self.presets else {})
-        write_atomic(folder / "README.md", card(config).encode())
+        write_atomic(folder / "README.md", card(config, about).encode())
         # Last, since it is what makes the folder a space; its hash tells a half-replaced one.
         write_json(folder / "config.json", config)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> ConnectedSpace:
-        """Open a space folder; runs no code from it (JSON and safetensors only).
+    def from_pretrained(cls, path: str | Path, **hub: Any) -> ConnectedSpace:
+        """Open a space folder, or ``org/name`` of the Hub; runs no code from it (JSON and safetensors only).
+
+        Further keywords are those of ``cmcr.space.hub.fetch``: ``revision``, ``token``, ``cache_dir``, ``local_only``.
 
         Raises:
             ArtifactError: missing, not a space, of another version, or damaged.
+            MissingExtraError: it is on the Hub, and huggingface_hub is not installed.
         """
-        folder = Path(path)
+        folder = local_folder(path, **hub)
         raw = read_config(folder)
         with reading(folder, "connect anew", what="is damaged or was edited by hand"):
             config = checked_config(raw)
