@@ -91,12 +91,13 @@ def front_matter(config: Mapping[str, Any], about: About) -> str:
     """Return what the Hub reads of a card: YAML, each value as JSON, which YAML is too."""
     names = [e["name"] for e in config["encoders"]]
     held = list(dict.fromkeys(str(m) for e in config["encoders"] for m in e["modalities"]))
+    measured = measured_table(config["metrics"])
     found = {
         "library_name": "cmcr",
         "license": about.licence or _common_licence(names),
         "base_model": list(dict.fromkeys(filter(None, map(base_model, names)))),
         "datasets": list(about.datasets),
-        "metrics": [name for name, _, _ in measured_table(config["metrics"])],
+        "metrics": list(dict.fromkeys(name.rpartition(".")[2] for name, _, chance in measured if chance)),
         "tags": ["contrastive-learning", "multimodal", "retrieval", "c-mcr"] + [_TAGS.get(m, m) for m in held],
         "widget": [{"text": text} for text in about.widget],
     }
@@ -112,17 +113,23 @@ def licence_of(encoder: str) -> str:
 
 def base_model(encoder: str) -> str | None:
     """Return the model on the Hub that an encoder's name or source states; None: none is stated."""
-    offer = _offer(encoder)
     named = _NAMED.fullmatch(encoder)
     if named and encoder.startswith(("hf_clap:", "open_clip:hf-hub:", "sentence-transformers:")):
         return named[1]
-    source = _SOURCE.match(offer.source) if offer else None
-    return source[1] if source else None
+    offer = _offer(encoder)
+    return _model_in(offer.source) if offer else None
 
 
 def _offer(encoder: str) -> Offer | None:
+    """Return what cmcr offers under a name; of a family, whose models are anybody's, only the model of its source."""
     exact = next((offer for offer in OFFERS if encoder in (offer.name, offer.stands_for)), None)
-    return exact or next((o for o in OFFERS if o.name.endswith(":") and encoder.startswith(o.name)), None)
+    family = next((offer for offer in OFFERS if encoder == f"{offer.name}{_model_in(offer.source)}"), None)
+    return exact or family
+
+
+def _model_in(source: str) -> str | None:
+    found = _SOURCE.match(source)
+    return found[1] if found else None
 
 
 def _common_licence(encoders: list[str]) -> str:

@@ -20,9 +20,11 @@ def export(
         Path | None, typer.Argument(help="A memory, for npy, parquet and faiss.", show_default=False)
     ] = None,
     kind: Annotated[
-        Literal["npy", "parquet", "faiss", "torch", "onnx"],
+        Literal["npy", "parquet", "faiss", "torch", "onnx", "sentence-transformers"],
         typer.Option(
-            "--format", help="npy, parquet, faiss: a memory's projected vectors. torch, onnx: the projectors."
+            "--format",
+            help="npy, parquet, faiss: a memory's projected vectors. torch, onnx: the projectors. "
+            "sentence-transformers: the space as a model folder of that library.",
         ),
     ] = "npy",
     modality: Annotated[
@@ -49,7 +51,11 @@ def export(
     from cmcr.space import ConnectedSpace
 
     opened, against = ConnectedSpace.from_pretrained(space), read_debias(debias, debias_k, debias_alpha)
-    if memory is None:
+    if kind == "sentence-transformers":
+        from cmcr.sharing.sentence_transformers import export_sentence_transformer
+
+        written = export_sentence_transformer(opened, out)
+    elif memory is None:
         written = export_projectors(opened, out, kind)
     else:
         source = Memory.open(memory)
@@ -64,10 +70,11 @@ def export(
         console.show_table(("file", "bytes"), sizes)
     if against is not None:
         console.say(f"debiased: {APPEND}")
-    console.say(f"next: {_HINTS[kind].format(path=written[0])}")
+    console.say(f"next: {_HINTS[kind].format(path=written[0], folder=out)}")
 
 
 _HINTS = {
+    "sentence-transformers": "SentenceTransformer('{folder}', trust_remote_code=True)",
     "npy": "numpy.load('{path}', mmap_mode='r')",
     "parquet": "pyarrow.parquet.read_table('{path}'), or import it into a vector database",
     "faiss": "faiss.read_index('{path}', faiss.IO_FLAG_MMAP)",
