@@ -311,7 +311,7 @@ def test_choices_that_a_data_set_does_not_have_are_refused(made, tmp_path):
         ("vggss", {"split": "val"}, "VGG-SS is one list"),
         ("flickr", {"split": "train"}, "has test and all"),
         ("vggss", {"frames": "event"}, "needs AVE's annotations"),
-        ("vggss", {"layout": "imagenet"}, "expected one of ave, vggss, flickr, pairs"),
+        ("vggss", {"layout": "imagenet"}, "expected one of ave, vggss, flickr, vggsound-av, pairs"),
         ("ave", {"listing": folder / "vggss/metadata/vggss_test_plus_silent.csv"}, "goes with vggss or flickr"),
         ("vggss", {"listing": folder / "flickr/metadata/flickr_test.csv"}, "no row labelled non-sounding"),
     ):

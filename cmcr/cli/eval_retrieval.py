@@ -40,7 +40,7 @@ def retrieval(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="A data set: AVE, VGG-SS or Flickr-SoundNet as downloaded, or a JSONL or CSV manifest of pairs.",
+            help="A data set as downloaded: AVE, VGG-SS, VGGSound-AV, Flickr-SoundNet; or a manifest (JSONL, CSV).",
             rich_help_panel=DATA,
         ),
     ] = None,

@@ -13,13 +13,14 @@ from cmcr.datasets.clip import Clip, Clips
 from cmcr.datasets.clip_files import ClipEntry, FrameChoice, Media, filled
 from cmcr.datasets.labelled import found_in
 from cmcr.datasets.pairs import read_pairs
+from cmcr.datasets.vggsound_av import find_tables, read_vggsound_av
 from cmcr.errors import InputError
 from cmcr.hooks import Progress, silent
 from cmcr.items import TABLES, lines_of, read_text
 
 __all__ = ["LAYOUTS", "Clip", "Clips", "FrameChoice", "read_clips"]
 
-LAYOUTS = ("ave", "vggss", "flickr", "pairs")
+LAYOUTS = ("ave", "vggss", "flickr", "vggsound-av", "pairs")
 AVE_ROWS, AVE_SPLITS = 4143, {"train": 3339, "val": 402, "test": 402}
 """Rows of the official Annotations.txt, by which it is recognised, and of the split files that belong to it."""
 AVE_COLUMNS = "Category&VideoID&Quality&StartTime&EndTime"
@@ -53,7 +54,7 @@ def read_clips(
 
     Args:
         data: Its folder; of a manifest, the file.
-        layout: ``ave``, ``vggss``, ``flickr`` or ``pairs``; None: seen from what is there.
+        layout: ``ave``, ``vggss``, ``flickr``, ``vggsound-av`` or ``pairs``; None: seen from what is there.
         unpack: Folder for what is taken out of videos; a second run finds it there.
         frames: Which frames of a video: ``middle``, ``mean:N``, or for AVE ``event``, the middle of what is annotated.
         split: Which part: ``test``, ``val`` or ``train`` (AVE), or ``all``.
@@ -66,13 +67,15 @@ def read_clips(
     kind = layout or _seen_layout(data)
     if kind == "pairs":
         return read_pairs(data)
-    if kind not in _READERS:
+    if kind not in LAYOUTS:
         raise InputError(f"layout {kind!r}; expected one of {', '.join(LAYOUTS)}")
     choice = FrameChoice.of(frames)
     if choice.event and kind != "ave":
         raise InputError(f"--frames event needs AVE's annotations, and {data} is {kind}; use middle or mean:N")
-    if listing is not None and kind == "ave":
-        raise InputError(f"{listing}: a list of silent rows goes with vggss or flickr, and {data} is ave")
+    if listing is not None and kind not in ("vggss", "flickr"):
+        raise InputError(f"{listing}: a list of silent rows goes with vggss or flickr, and {data} is {kind}")
+    if kind == "vggsound-av":
+        return read_vggsound_av(data, unpack=unpack, split=split, frames=choice, progress=progress)
     asked = _READERS[kind](data, split)
     if listing is not None:
         asked = _with_silent(asked, listing)
@@ -86,6 +89,7 @@ def _seen_layout(data: Path) -> str:
     if data.suffix.lower() in TABLES:
         return "pairs"
     seen = next((kind for name, kind in _MARKS if _find(data, name)), None)
+    seen = seen or ("vggsound-av" if find_tables(data) else None)
     if seen is None:
         raise InputError(
             f"{data}: no data set that is known here; looked for testSet.txt (AVE), vggss.json (VGG-SS), Annotations "

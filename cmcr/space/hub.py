@@ -167,4 +167,6 @@ def _complaint(error: Exception, what: str) -> ArtifactError:
     code = getattr(getattr(error, "response", None), "status_code", None)
     cure = {401: "check the name, and log in with: hf auth login", 403: "your token may not do that"}
     cure[404] = "check the name"
-    return ArtifactError(f"{what} ({code or why(error)}); {cure.get(code or 0, 'check the connection')}")
+    missing = type(error).__name__ == "LocalEntryNotFoundError"
+    reason = code or ("it cannot be reached, and its cache has no such space" if missing else why(error))
+    return ArtifactError(f"{what} ({reason}); {cure.get(code or 0, 'check the path or the connection')}")

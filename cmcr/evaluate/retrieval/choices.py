@@ -20,7 +20,7 @@ class Choices(Checked):
     'middle'
     """
 
-    layout: Literal["ave", "vggss", "flickr", "pairs"] | None = setting(
+    layout: Literal["ave", "vggss", "flickr", "vggsound-av", "pairs"] | None = setting(
         None, "How the data set lies. (default: seen from what is there)", panel=DATA
     )
     split: Literal["test", "val", "train", "all"] = setting("test", "Which part of it.", panel=DATA)
