@@ -9,12 +9,14 @@ if TYPE_CHECKING:
         data_uri,
         draw_point_cloud,
         heat_map,
+        heat_maps,
         image_uri,
         line_chart,
         render,
         results_table,
         stacked_bars,
     )
+    from cmcr.report.intervals import interval_chart
     from cmcr.report.page import Answer, Section, beside, gallery
     from cmcr.report.previews import Card, Media, Previews, readable_name, shortened
 
@@ -29,7 +31,9 @@ __all__ = [
     "draw_point_cloud",
     "gallery",
     "heat_map",
+    "heat_maps",
     "image_uri",
+    "interval_chart",
     "line_chart",
     "readable_name",
     "render",
@@ -45,12 +49,14 @@ __getattr__ = lazily(
             "data_uri",
             "draw_point_cloud",
             "heat_map",
+            "heat_maps",
             "image_uri",
             "line_chart",
             "render",
             "results_table",
             "stacked_bars",
         ),
+        "intervals": ("interval_chart",),
         "page": ("Answer", "Section", "beside", "gallery"),
         "previews": ("Card", "Media", "Previews", "readable_name", "shortened"),
     },

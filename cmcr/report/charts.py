@@ -1,6 +1,6 @@
 """What a report draws: curves, heat maps, tables and point clouds, as markup without scripts.
 
-Curves and scales are inline SVG that takes its colours from the page's style, so they follow light and dark.
+Curves are inline SVG that takes its colours from the page's style, so they follow light and dark.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _RAMP = np.array([[24, 30, 62], [36, 74, 122], [42, 128, 140], [112, 178, 130], [214, 210, 132], [253, 246, 205]])
 _PLOT = (640.0, 260.0)
 _SERIES = 6
+# A number that is written already, perhaps with its deviation: it stands to the right as numbers do. Not 00012, an id.
+_FIGURE = re.compile(r"[+-]?(0|[1-9][\d,]*)(\.\d+)?(e[+-]?\d+)?( %)?( ± .*)?")
 
 
 @functools.cache
@@ -68,11 +71,12 @@ def line_chart(
 ) -> Markup:
     """Return named curves of (x, y) points over one pair of axes; points that are not finite are left out.
 
-    More than six curves repeat the colours.
+    More than six curves repeat the colours. The words stand beside the drawing, not in it, so that they keep their size
+    while it is stretched to the width of the page.
     """
     kept = {name: [p for p in points if np.isfinite(p).all()] for name, points in curves.items()}
     everything = np.array([p for points in kept.values() for p in points], float).reshape(-1, 2)
-    x_ticks, y_ticks = (_ticks(everything[:, axis]) for axis in (0, 1))
+    x_ticks, y_ticks = (ticks_around(everything[:, axis]) for axis in (0, 1))
     width, height = _PLOT
 
     def place(value: float, ticks: Sequence[float], length: float) -> float:
@@ -81,16 +85,18 @@ def line_chart(
     drawn = [
         {
             "name": name,
-            "colour": number % _SERIES,
+            "colour": order % _SERIES,
             "points": [(place(x, x_ticks, width), height - place(y, y_ticks, height)) for x, y in points],
-            "last": _number(points[-1][1]) if points else "",
+            "last": number(points[-1][1]) if points else "",
         }
-        for number, (name, points) in enumerate(kept.items())
+        for order, (name, points) in enumerate(kept.items())
     ]
-    x_axis = [(place(tick, x_ticks, width), _number(tick)) for tick in x_ticks]
-    y_axis = [(height - place(tick, y_ticks, height), _number(tick)) for tick in y_ticks]
-    labels = {"title": title, "x_label": x_label, "y_label": y_label}
-    return render("line_chart.html", curves=drawn, x_axis=x_axis, y_axis=y_axis, width=width, height=height, **labels)
+    x_axis = [(place(tick, x_ticks, 100), number(tick)) for tick in x_ticks]
+    y_axis = [(100 - place(tick, y_ticks, 100), number(tick)) for tick in y_ticks]
+    room = max(len(label) for _, label in y_axis)
+    axes = {"x_axis": x_axis, "y_axis": y_axis, "x_label": x_label, "y_label": y_label, "room": room}
+    seen = _curves_seen(title, kept)
+    return render("line_chart.html", title=title, curves=drawn, seen=seen, width=width, height=height, **axes)
 
 
 def stacked_bars(
@@ -108,23 +114,32 @@ def stacked_bars(
     for name, measured, below in bars:
         segments, thin = [], []
         start = 0.0
-        for number, (share, low, high) in enumerate(measured):
+        for order, (share, low, high) in enumerate(measured):
             ends = [round(width * min(max(start + end, 0.0), 1.0), 1) for end in (low, high)]
             segments.append(
-                {"x": round(width * start, 1), "width": round(width * share, 1), "colour": number, "low": ends[0],
-                 "high": ends[1], "text": f"{parts[number]}: {share:.0%} ({low:.0%} to {high:.0%})",
+                {"x": round(width * start, 1), "width": round(width * share, 1), "colour": order, "low": ends[0],
+                 "high": ends[1], "text": f"{parts[order]}: {share:.0%} ({low:.0%} to {high:.0%})",
                  "label": f"{share:.0%}" if share >= 0.06 else ""}
             )  # fmt: skip
             start += share
         start = 0.0
-        for number, share in enumerate(below):
-            thin.append({"x": round(width * start, 1), "width": round(width * share, 1), "colour": number})
+        for order, share in enumerate(below):
+            thin.append({"x": round(width * start, 1), "width": round(width * share, 1), "colour": order})
             start += share
         drawn.append({"name": name, "segments": segments, "thin": thin})
     return render("stacked_bars.html", title=title, parts=parts, bars=drawn, width=width, height=64 * len(drawn))
 
 
-def _ticks(values: np.ndarray, wanted: int = 5) -> list[float]:
+def _curves_seen(title: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Return what a chart shows, for those who do not see it: where each curve begins and ends."""
+    ways = [
+        f"{name} from {number(points[0][1])} to {number(points[-1][1])}" if points else f"{name} without a point"
+        for name, points in curves.items()
+    ]
+    return f"{title}: {'; '.join(ways)}"
+
+
+def ticks_around(values: np.ndarray, wanted: int = 5) -> list[float]:
     """Return round numbers that enclose ``values``, about ``wanted`` of them."""
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     if low == high:
@@ -136,7 +151,8 @@ def _ticks(values: np.ndarray, wanted: int = 5) -> list[float]:
     return [float(round(i * step, 12)) for i in range(int(first), int(last) + 1)]
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Return a number as the axes and scales of a page say it."""
     return f"{value:.3g}" if abs(value) < 1e4 else f"{value:.2g}"
 
 
@@ -158,17 +174,66 @@ def heat_map(
         row_label: What a row is.
         column_label: What a column is.
     """
+    ends = _ends([values], low, high)
+    return _heat_map(title, values, ends, (row_label, column_label), _scale(ends))
+
+
+def heat_maps(
+    maps: Mapping[str, np.ndarray],
+    low: float | None = None,
+    high: float | None = None,
+    labels: Mapping[str, tuple[str, str]] | None = None,
+) -> Markup:
+    """Return tables of numbers, two a line (say, before and after), in the colours of one scale, which is below them.
+
+    Args:
+        maps: By title, each (R, C), as ``heat_map`` takes it.
+        low: Number of the darkest colour; the least value of all maps when left out.
+        high: Number of the lightest colour.
+        labels: By title, what a row and a column is.
+    """
+    ends = _ends(list(maps.values()), low, high)
+    told = labels or {}
+    drawn = [_heat_map(name, values, ends, told.get(name, ("", "")), Markup()) for name, values in maps.items()]
+    return Markup('<div class="maps two">{}</div>{}').format(Markup("").join(drawn), _scale(ends))
+
+
+def _ends(maps: Sequence[np.ndarray], low: float | None, high: float | None) -> tuple[float, float]:
+    everything = np.concatenate([np.asarray(values, float).ravel() for values in maps])
+    finite = everything[np.isfinite(everything)]
+    bottom = low if low is not None else float(finite.min()) if finite.size else 0.0
+    return bottom, high if high is not None else float(finite.max()) if finite.size else 1.0
+
+
+def _heat_map(
+    title: str, values: np.ndarray, ends: tuple[float, float], labels: tuple[str, str], scale: Markup
+) -> Markup:
     from PIL import Image
 
     table = np.asarray(values, float)
+    share = np.nan_to_num((table - ends[0]) / max(ends[1] - ends[0], 1e-12), nan=0.0)
+    context = {"title": title, "row_label": labels[0], "column_label": labels[1], "seen": _table_seen(table)}
+    return render("heat_map.html", uri=image_uri(Image.fromarray(colours(share))), scale=scale, **context)
+
+
+def _table_seen(table: np.ndarray) -> str:
+    """Return what a heat map shows in words: its size and range, and whether its diagonal stands out."""
     finite = table[np.isfinite(table)]
-    bottom = low if low is not None else float(finite.min()) if finite.size else 0.0
-    top = high if high is not None else float(finite.max()) if finite.size else 1.0
-    share = np.nan_to_num((table - bottom) / max(top - bottom, 1e-12), nan=0.0)
-    context = {"title": title, "row_label": row_label, "column_label": column_label, "shape": table.shape}
-    scale = image_uri(Image.fromarray(colours(np.linspace(0, 1, 128))[None]))
-    ends = (_number(bottom), _number(top))
-    return render("heat_map.html", uri=image_uri(Image.fromarray(colours(share))), scale=scale, ends=ends, **context)
+    told = f"{table.shape[0]} rows by {table.shape[1]} columns"
+    if not finite.size:
+        return f"{told}, without a number"
+    told += f", from {number(float(finite.min()))} to {number(float(finite.max()))}"
+    if table.shape[0] != table.shape[1] or len(table) < 2 or finite.size < table.size:
+        return told
+    on, off = float(np.diag(table).mean()), float(table[~np.eye(len(table), dtype=bool)].mean())
+    return f"{told}; on the diagonal {number(on)} on average, elsewhere {number(off)}"
+
+
+def _scale(ends: tuple[float, float]) -> Markup:
+    from PIL import Image
+
+    ramp = image_uri(Image.fromarray(colours(np.linspace(0, 1, 128))[None]))
+    return render("scale.html", uri=ramp, ends=tuple(map(number, ends)))
 
 
 def colours(share: np.ndarray) -> np.ndarray:
@@ -179,19 +244,29 @@ def colours(share: np.ndarray) -> np.ndarray:
     return np.asarray((_RAMP[index] * (1 - part) + _RAMP[index + 1] * part).round(), np.uint8)
 
 
-def results_table(columns: Sequence[str], rows: Sequence[Sequence[object]], strong: Sequence[int] = ()) -> Markup:
-    """Return a table; numbers between 0 and 1 get a bar, and the rows numbered in ``strong`` are set off."""
+def results_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], strong: Sequence[int] = (), label: str = ""
+) -> Markup:
+    """Return a table, which can be scrolled sideways where the page is narrow.
+
+    Args:
+        columns: Their names.
+        rows: Of each the cells; a number between 0 and 1 gets a bar.
+        strong: Numbers of the rows that are set off.
+        label: What the table is, for those who hear the page; by default its columns are named.
+    """
     cells = [[_cell(value) for value in row] for row in rows]
-    return render("table.html", columns=columns, rows=cells, strong=set(strong))
+    label = label or f"table of {', '.join(filter(None, columns))}"
+    return render("table.html", columns=columns, rows=cells, strong=set(strong), label=label)
 
 
 def _cell(value: object) -> tuple[str, float | None]:
-    """Return a cell's text and, for a share, the length of its bar in percent; a text cell has none."""
+    """Return a cell's text and, for a share, the length of its bar in percent: 0 for other numbers, None for words."""
     if isinstance(value, bool | str) or not isinstance(value, int | float | np.floating | np.integer):
-        return str(value), None
+        return str(value), 0.0 if _FIGURE.fullmatch(str(value)) else None
     if isinstance(value, int | np.integer):
         return f"{value:,}", 0.0
-    return (f"{value:.3f}", round(100 * float(value), 1)) if 0 <= value <= 1 else (_number(float(value)), 0.0)
+    return (f"{value:.3f}", round(100 * float(value), 1)) if 0 <= value <= 1 else (number(float(value)), 0.0)
 
 
 def draw_point_cloud(points: np.ndarray, size: int = 240) -> Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def encode_opus(samples: np.ndarray, rate: int) -> bytes | None:
     try:
         # Bit-exact: the serial number of the stream is not drawn, and no version of a library is written into it.
         with av.open(buffer, "w", format="ogg", options={"fflags": "+bitexact"}) as container:
-            stream = container.add_stream(CODEC, rate=rate, layout="mono")
+            stream: Any = container.add_stream(CODEC, rate=rate, layout="mono")
             stream.bit_rate, stream.codec_context.thread_count = BITS, 1
             stream.codec_context.flags |= Flags.bitexact
             clipped = np.clip(samples, -1, 1).astype(np.float32)

@@ -73,6 +73,7 @@ class Card:
         rank: From 1; None for a query.
         score: Cosine in the connected space, perhaps less the row's bias; None for a query.
         mark: ``right``, ``wrong``, or empty when it is not known.
+        says: What there is to see or hear, in words, where somebody has said so.
     """
 
     title: str
@@ -80,6 +81,12 @@ class Card:
     rank: int | None = None
     score: float | None = None
     mark: str = ""
+    says: str = ""
+
+    @property
+    def seen(self) -> str:
+        """What stands for the picture or the sound where there is neither: its words, or its id."""
+        return self.says or self.title
 
     @property
     def caption(self) -> str:
@@ -88,8 +95,12 @@ class Card:
 
     @property
     def bar(self) -> int:
-        """Length of the score's bar in percent; a negative cosine has none."""
-        return round(100 * min(max(self.score or 0.0, 0.0), 1.0))
+        """Length of the score's bar in percent, of a card that stands alone; a negative cosine has none."""
+        return self.bar_on(1.0)
+
+    def bar_on(self, scale: float) -> int:
+        """Return the length of the score's bar in percent, where the score ``scale`` has the full one."""
+        return round(100 * min(max(self.score or 0.0, 0.0) / scale, 1.0)) if scale > 0 else 0
 
 
 class Previews:
