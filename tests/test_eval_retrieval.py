@@ -283,8 +283,8 @@ def test_the_page_shows_queries_their_hits_and_the_truth(space, ave, tmp_path, c
     (folder / "AVE_Dataset/AVE/tiny0000001.mp4").unlink()
     run(capsys, space, "--data", folder, "-o", tmp_path / "out", "--html")
     page = (tmp_path / "out/index.html").read_text()
-    assert page.count('class="answer"') == 8
-    assert page.count('aria-label="right"') == 8
+    assert page.count('class="answer"') > 8
+    assert page.count('aria-label="right"') == page.count('class="answer"')
     for said in (
         f"measured over {COUNT - 1} of {COUNT} items", "What is missing",
         "no video or picture of it", "image → audio", "Ties count",
@@ -317,7 +317,7 @@ def test_two_memories_are_joined_by_id_without_an_encoder(space, pairs, tmp_path
     assert json.loads((tmp_path / "one.json").read_text())["n"] == 12
     assert "next: cmcr retrieve" in captured.err
     run(capsys, space, *sides, "-o", tmp_path / "out", "--html", "--media-root", tmp_path)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.html", "result.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.html", "result.csv", "result.json"]
     assert "data:audio/ogg" in (tmp_path / "out/index.html").read_text()
 
 

@@ -104,7 +104,8 @@ def check_page(text):
     for _, attributes in read.tags:
         assert not [name for name in attributes if name.startswith("on")]
         for name in ("src", "href"):
-            assert attributes.get(name, "data:").startswith("data:")
+            where = attributes.get(name, "data:")
+            assert where.startswith(("data:", "#part-")) or re.fullmatch(r"[a-z]+\.[a-z]+", where)  # or beside the page
     assert "http://" not in text
     assert "https://" not in text
     assert all(attributes.get("alt") for attributes in read.of("img"))
@@ -203,8 +204,9 @@ def test_every_text_is_escaped():
 
 def test_an_answer_shows_ranks_scores_and_whether_they_are_right():
     hits = [Card("a", Media("none"), 1, 0.75, "right"), Card("b", Media("none"), 2, -0.2, "wrong")]
+    hits.insert(1, Card("c", Media("none"), 2, 0.6))
     text = str(gallery([Answer(Card("q", Media("text", text="a query")), hits), Answer(Card("p", Media("none")), [])]))
-    assert re.findall(r"width:(\d+)%", text) == ["75", "0"]
+    assert re.findall(r"width:(\d+)%", text) == ["100", "80", "0"]  # of the highest score of the row
     assert "0.750" in text
     assert "-0.200" in text
     assert text.count("✓") == text.count("✗") == 1
@@ -227,9 +229,9 @@ def test_a_line_chart_places_its_points_inside_and_leaves_out_what_is_not_finite
 
 @pytest.mark.parametrize("values", [[], [0.3], [2, 2, 2], [-1e-9, 1e-9], [0, 1e6], [0.31, 0.97]])
 def test_ticks_are_round_and_enclose_the_values(values):
-    from cmcr.report.charts import _ticks
+    from cmcr.report.charts import ticks_around
 
-    ticks = _ticks(np.array(values, float))
+    ticks = ticks_around(np.array(values, float))
     assert 2 <= len(ticks) <= 12
     assert sorted(set(ticks)) == ticks
     if values:

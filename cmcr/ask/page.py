@@ -20,7 +20,7 @@ from cmcr.report import (
     readable_name,
     shortened,
 )
-from cmcr.report.page import page
+from cmcr.report.page import page, readable_path
 
 
 def retrieval_page(
@@ -36,16 +36,31 @@ def retrieval_page(
     answers = []
     for query, found in zip(queries, hits, strict=True):
         cards = [
-            Card(hit.id, show_hit(previews, memory, modality, hit), rank=hit.rank, score=hit.score) for hit in found
+            Card(hit.id, show_hit(previews, memory, modality, hit), hit.rank, hit.score, says=shortened(hit.text or ""))
+            for hit in found
         ]
         heading = f"{readable_name(query.modality)} → {readable_name(modality)}"
-        answers.append(Answer(Card(query.name, show_query(previews, query)), cards, heading))
+        answers.append(
+            Answer(Card(_name(query), show_query(previews, query), says=_says(query.source)), cards, heading)
+        )
     title = (
         f"{len(queries)} queries"
         if len(queries) != 1
-        else f"Nearest {readable_name(modality)} to “{shortened(queries[0].name)}”"
+        else f"Nearest {readable_name(modality)} to “{shortened(_name(queries[0]))}”"
     )
     return page(title, [Section("", body=gallery(answers))], facts=facts)
+
+
+def _name(query: Query) -> str:
+    """Return a query's name without the place of its file or memory: where that lies is the user's own affair."""
+    if query.memory is not None:
+        return f"{readable_path(str(query.memory.path))}#{query.source.id}"
+    is_file = isinstance(query.source, Item) and query.source.path is not None
+    return readable_path(query.name) if is_file else query.name
+
+
+def _says(source: Item | Row) -> str:
+    return shortened(source.text or "")
 
 
 def show_query(previews: Previews, query: Query) -> Media:

@@ -116,7 +116,6 @@ def compare(
     from cmcr.evaluate.compare.page import compare_page
     from cmcr.evaluate.compare.results import compare_results, split_name
     from cmcr.evaluate.compare.spaces import compare_spaces
-    from cmcr.files import write_json, write_text
     from cmcr.memory import Memory
 
     if a is None or b is None:
@@ -127,9 +126,7 @@ def compare(
         found = compare_spaces(
             [split_name(each) for each in given], *sides, measure=measure, samples=samples, seed=seed
         )
-    write_json(out / "comparison.json", found.to_json())
-    if html:
-        write_text(out / "index.html", compare_page(found))
+    found.write(out, compare_page(found) if html else None)
     for note in found.notes:
         console.say(note)
     for sentence in found.differs:

@@ -34,6 +34,7 @@ def _classify(
     run: Run,
 ) -> None:
     from cmcr.evaluate.zero_shot.modelnet40 import evaluate_data, read_data
+    from cmcr.report.page import readable_path
 
     opened = run.open(subject)
     read = read_data(opened, data, choices, out, modality)
@@ -42,7 +43,7 @@ def _classify(
         raise typer.BadParameter(f"--points and --up are for point clouds; these items are {kind}")
     with console.progress("point clouds" if choices.preset else kind.value) as progress:
         outcome = evaluate_data(opened, read, choices, out, progress=progress)
-    title = f"{'ModelNet40' if choices.preset else read.name} zero-shot: {subject}"
+    title = f"{'ModelNet40' if choices.preset else read.name} zero-shot: {readable_path(subject)}"
     _show(outcome, title, out, per_class, html, run)
 
 

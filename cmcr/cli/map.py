@@ -22,8 +22,8 @@ def map_memory(
         Path | None, typer.Option("--space", "-s", help="Project into this space; default: raw vectors of one encoder.")
     ] = None,
     by: Annotated[
-        Literal["modality", "encoder", "memory", "label", "folder"] | None,
-        typer.Option(help="What colours a point; folder: of its file. (default: label with --labels, else modality)"),
+        Literal["modality", "encoder", "encoder+modality", "memory", "label", "folder"] | None,
+        typer.Option(help="What a mark tells; folder: of its file. (default: label, encoder+modality or modality)"),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Classes: lines id<TAB>class, or a table with id and a class column.")
@@ -38,8 +38,7 @@ def map_memory(
     as_json: Annotated[bool, typer.Option("--json", help="Print the points as one JSON document.")] = False,
 ) -> None:
     """Draw memories as points of a plane, coloured by modality, label or another group, as an HTML page."""
-    chosen = by or ("label" if labels else "modality")
-    if (chosen == "label") != (labels is not None):
+    if by and (by == "label") != (labels is not None):
         raise typer.BadParameter("--by label and --labels go together", param_hint="--labels")
     if label_field and labels is None:
         raise typer.BadParameter("needs --labels", param_hint="--label-field")
@@ -47,17 +46,18 @@ def map_memory(
     from cmcr.evaluate.map.page import draw_points, lay_out, map_page
     from cmcr.files import write_text
     from cmcr.memory import Memory
+    from cmcr.report.page import readable_path
     from cmcr.space import ConnectedSpace
 
     opened = [(Memory.open(path), modality) for path, modality in map(_part, memories)]
     target = None if space is None else ConnectedSpace.from_pretrained(space)
     known = None if labels is None else read_labels(labels, label_field)
-    points = draw_points(opened, target, by=chosen, labels=known, limit=limit, seed=seed)
+    points = draw_points(opened, target, by=by, labels=known, limit=limit, seed=seed)
     layout = lay_out(points, method, seed)
     where = str(space) if space else opened[0][0].encoder.name
     explained = {} if layout.explained is None else {"variance shown": f"{100 * sum(layout.explained):.1f} %"}
-    facts = {"in": where, "points": len(points.ids), "of rows": points.total, "coloured by": chosen, "layout": method}
-    title = f"Map of {', '.join(memories)}"
+    facts = {"in": where, "points": len(points.ids), "of rows": points.total, "marks by": points.by, "layout": method}
+    title = f"Map of {', '.join(map(readable_path, memories))}"
     write_text(out, map_page(points, layout, title, facts | explained | {"seed": seed}))
     for note in points.notes:
         console.say(note)

@@ -38,17 +38,13 @@ class Run(Checked):
         return open_subject(subject, self.device, self.weights, self.precision, shares, preset)
 
     def present(self, result: Result, title: str, out: Path | None, page: str | None = None) -> None:
-        """Print a result, write ``result.json`` (and ``index.html`` when there is a page) into ``out``.
+        """Print a result, write ``result.json``, ``result.csv`` (and ``index.html`` when there is a page) into ``out``.
 
         Raises:
             typer.Exit: 1 with ``--strict`` when items are missing.
         """
-        from cmcr.files import write_text
-
         if out is not None:
-            result.save(out / "result.json")
-            if page is not None:
-                write_text(out / "index.html", page)
+            result.write(out, page)
         for note in result.notes:
             console.say(note)
         if result.shortfall:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
+import numpy as np
 
 from cmcr.ask import ask, show_hit, show_query
 from cmcr.ask.retrieve import retrieve
@@ -17,7 +17,18 @@ from cmcr.errors import InputError
 from cmcr.files import write_text
 from cmcr.memory import MediaRoots, Memory
 from cmcr.modality import Modality
-from cmcr.report import Answer, Card, Previews, Section, beside, gallery, heat_map, line_chart, results_table
+from cmcr.report import (
+    Answer,
+    Card,
+    Previews,
+    Section,
+    beside,
+    gallery,
+    heat_maps,
+    line_chart,
+    readable_name,
+    results_table,
+)
 from cmcr.report.page import page
 from cmcr.space import ConnectedSpace
 from cmcr.tiny import world
@@ -110,10 +121,13 @@ def commands(folder: Path) -> list[tuple[str, list[list[str]]]]:
     searched = [f"{at['mem']}/test-clip", "--modality", "image", "-k", "5", "--html", f"{folder}/hits.html"]
     searched += ["--media-root", str(folder)]
     asked = ["retrieve", f"{at['spaces']}/{name_of(PAIRS[0])}", sound, "--in", *searched]
+    drawn = [f"{at['mem']}/test-clip:image", f"{at['mem']}/test-clap"]
+    mapped = ["map", *drawn, "--space", f"{at['spaces']}/{name_of(PAIRS[0])}", "-o", f"{folder}/map.html"]
     return [
         ("Embed every file once, with frozen encoders", embeds),
         ("Connect the spaces, without one pair of what they connect", connects),
         ("Ask a question nobody trained: which picture sounds like this?", [asked]),
+        ("Draw what was connected", [mapped]),
         ("Measure, on scenes no encoder and no memory has seen", evals),
     ]
 
@@ -141,8 +155,14 @@ def write_page(folder: Path) -> Path:
         **{f"unpaired {n}": c for n, c in SIZES.items()},
     }
     target = folder / "index.html"
-    write_text(target, page("Connected without a single pair", sections, lead, facts))
+    write_text(target, page("Connected without a single pair", sections, lead, facts, _links(folder)))
     return target
+
+
+def _links(folder: Path) -> dict[str, str]:
+    """Return what else the commands wrote for a reader, by what a link to it says."""
+    pages = {"What one sound found": "hits.html", "A map of the connected memories": "map.html"}
+    return {words: name for words, name in pages.items() if (folder / name).exists()}
 
 
 def _answers(folder: Path, pair: Pair, previews: Previews) -> Section:
@@ -153,19 +173,24 @@ def _answers(folder: Path, pair: Pair, previews: Previews) -> Section:
     answers = []
     for name, query, hits in zip(ids, queries, retrieve(space, queries, searched, pair.gallery[1], k=5), strict=True):
         cards = [
-            Card(hit.id, show_hit(previews, searched, pair.gallery[1], hit), hit.rank, hit.score, _mark(hit.id == name))
+            Card(
+                hit.id,
+                show_hit(previews, searched, pair.gallery[1], hit),
+                hit.rank,
+                hit.score,
+                mark="right" if hit.id == name else "",
+                says=_say(scenes[hit.id]),
+            )
             for hit in hits
         ]
         heading = f"{pair.query[1]} → {pair.gallery[1]}".replace("_", " ")
-        truth = scenes[name]
-        title = f"{truth.count} {truth.size} {truth.kind}"
-        answers.append(Answer(Card(title, show_query(previews, query)), cards, heading))
+        answers.append(Answer(Card(_say(scenes[name]), show_query(previews, query)), cards, heading))
     about = f"The first {SHOWN} queries of the test set, not chosen; {searched.rows(pair.gallery[1])} candidates each."
     return Section(pair.headline, about, gallery(answers))
 
 
-def _mark(right: bool) -> str:
-    return "right" if right else ""
+def _say(scene: world.Scene) -> str:
+    return f"{scene.count} {scene.size} {scene.kind}"
 
 
 def _results(folder: Path) -> Section:
@@ -175,18 +200,19 @@ def _results(folder: Path) -> Section:
         found = {m: json.loads((folder / "results" / f"{name_of(pair, m)}.json").read_text()) for m in pair.methods}
         first = found[pair.methods[0]]
         for direction in first["values"]:
-            title = direction.replace("_", " ")
+            title = direction.replace("_", " ").replace("->", " → ")
             rows.append([title, "chance", *(first["chance"][k] for k in _KS)])
             best = max(result["values"][direction][_KS[0]] for result in found.values())
             for method, result in found.items():
                 strong += [len(rows)] if result["values"][direction][_KS[0]] == best else []
                 rows.append([title, method, *(result["values"][direction][k] for k in _KS)])
+    table = results_table(["question", "method", *_KS], rows, strong, label="What was measured")
     about = (
         f"Share of queries whose one right answer is among the first k of {first['gallery']}, {first['n']} queries "
         "a direction, ties counted against us; the best recall@1 is set off. One seed; benchmarks/README.md has "
         "five, with deviations, ablations and the oracle."
     )
-    return Section("What was measured", about, results_table(["question", "method", *_KS], rows, strong))
+    return Section("What was measured", about, table)
 
 
 _KS = ("recall@1", "recall@5", "recall@10")
@@ -195,7 +221,8 @@ _TRAINED = tuple(pair for pair in PAIRS if "c-mcr" in pair.methods)
 
 def _maps(folder: Path) -> Section:
     """Compare the outer similarities of C-MCR's projectors, untrained and trained; rows and columns ordered by kind."""
-    maps = []
+    maps: dict[str, np.ndarray] = {}
+    labels = {}
     for pair in _TRAINED:
         space = ConnectedSpace.from_pretrained(folder / "spaces" / pair.space)
         recipe = {k: v for k, v in space.recipe.items() if k in ConnectConfig().to_dict()}
@@ -203,15 +230,19 @@ def _maps(folder: Path) -> Section:
         fresh = dict(zip(space.encoders, new_projectors(ConnectConfig(**recipe), first.dim, second.dim), strict=True))
         before = ConnectedSpace(space.encoders, fresh, space.overlap, space.method)
         for label, shown in (("before training", before), ("after", space)):
-            maps.append(_map(folder, pair, shown, f"{pair.space}, {label}"))
+            title = f"{pair.space}, {label}"
+            maps[title] = _similarities(folder, pair, shown)
+            labels[title] = (readable_name(pair.query[1]), readable_name(pair.gallery[1]))
     about = (
         "Cosine of every test query (row) with every candidate (column), ordered by kind of thing, so right answers "
-        "lie on the diagonal: through C-MCR's projectors as they were initialised, and as they were trained."
+        "lie on the diagonal: through C-MCR's projectors as they were initialised, and as they were trained. "
+        "All have the same colours."
     )
-    return Section("Similarity before and after", about, beside(*maps))
+    return Section("Similarity before and after", about, heat_maps(maps, labels=labels))
 
 
-def _map(folder: Path, pair: Pair, space: ConnectedSpace, title: str) -> Markup:
+def _similarities(folder: Path, pair: Pair, space: ConnectedSpace) -> np.ndarray:
+    """Return the cosines of all queries with all candidates, both in the order of their scenes."""
     projected = []
     scenes = read_scenes(folder / "test")
     for name, modality in (pair.query, pair.gallery):
@@ -219,7 +250,7 @@ def _map(folder: Path, pair: Pair, space: ConnectedSpace, title: str) -> Markup:
         ids = memory.ids(modality)
         rows = sorted(range(len(ids)), key=lambda row: scenes[ids[row]].combo)
         projected.append(space.project(memory, modality=modality)[rows])
-    return heat_map(title, projected[0] @ projected[1].T, row_label=pair.query[1], column_label=pair.gallery[1])
+    return np.asarray(projected[0] @ projected[1].T)
 
 
 def _curves(folder: Path) -> Section:

@@ -8,12 +8,20 @@ from markupsafe import Markup
 
 from cmcr.evaluate.result import Result
 from cmcr.report import Section, results_table
-from cmcr.report.page import page
+from cmcr.report.page import page, readable_path
+
+FILES = {"All numbers (result.json)": "result.json", "The table (result.csv)": "result.csv"}
+"""What ``Result.write`` puts beside the page of a result, by what the page's links say."""
 
 
 def sentence(text: str) -> str:
     """Return a note as a sentence."""
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def arrow(asked: str) -> str:
+    """Return a direction as a page shows it: ``audio → image``."""
+    return asked.replace("->", " → ") if "<->" not in asked else asked.replace("<->", " ↔ ")
 
 
 def sentences(result: Result) -> str:
@@ -37,11 +45,11 @@ def numbers_table(result: Result, strong: Sequence[int] = (), intervals: str = "
     """
     names = [*result.chance] or list(dict.fromkeys(name for row in result.values.values() for name in row))
     shown = {**result.values, **({"chance": result.chance} if result.chance else {})}
-    rows: list[list[object]] = [[asked, *(row.get(name, "") for name in names)] for asked, row in shown.items()]
+    rows: list[list[object]] = [[arrow(asked), *(row.get(name, "") for name in names)] for asked, row in shown.items()]
     if not intervals:
-        return results_table(["", *names], rows, strong)
+        return results_table(["", *names], rows, strong, label="What was measured")
     rows = [[*cells, interval(numbers, intervals)] for cells, numbers in zip(rows, shown.values(), strict=True)]
-    return results_table(["", *names, f"{intervals}, interval"], rows, strong)
+    return results_table(["", *names, f"{intervals}, interval"], rows, strong, label="What was measured")
 
 
 def result_page(result: Result, subject: str, sections: Sequence[Section] = ()) -> str:
@@ -49,4 +57,4 @@ def result_page(result: Result, subject: str, sections: Sequence[Section] = ()) 
     sizes = f"{result.n:,} queries, {result.gallery:,} candidates each."
     numbers = Section("What was measured", sizes, numbers_table(result, range(len(result.values))))
     facts = {name: value for name, value in result.settings.items() if isinstance(value, str | int | float)}
-    return page(f"{result.name}: {subject}", [numbers, *sections], sentences(result), facts)
+    return page(f"{result.name}: {readable_path(subject)}", [numbers, *sections], sentences(result), facts, FILES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cmcr.files import write_json
+from cmcr.files import write_json, write_text
 
 
 def library_versions() -> dict[str, str]:
@@ -69,6 +71,23 @@ class Result:
     def save(self, path: Path) -> None:
         """Write the result as JSON, whole or not at all."""
         write_json(path, self.to_json())
+
+    def write(self, folder: Path, page: str | None = None) -> None:
+        """Write ``result.json``, as ``result.csv`` a row for everything asked and chance, a page as ``index.html``."""
+        self.save(folder / "result.json")
+        names = list(dict.fromkeys(name for row in self.values.values() for name in row))
+        lines = io.StringIO()
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(["asked", *names])
+        asked = {**self.values, **self.guesses()}
+        writer.writerows([name, *(row.get(measure, "") for measure in names)] for name, row in asked.items())
+        write_text(folder / "result.csv", lines.getvalue())
+        if page is not None:
+            write_text(folder / "index.html", page)
+
+    def guesses(self) -> Mapping[str, Mapping[str, float]]:
+        """Return what guessing scores, by its title in a table; empty where chance has no meaning."""
+        return {"chance": self.chance} if self.chance else {}
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return columns and rows for a person: a row for everything asked, and chance below."""

@@ -36,14 +36,11 @@ def classify(
     from cmcr.datasets import read_class_list
     from cmcr.evaluate.classify.missing import evaluate
     from cmcr.evaluate.classify.page import classify_page
-    from cmcr.files import write_text
 
     known = read_class_list(labels, label_field)
     with console.progress("classify") as progress:
         result = evaluate(read_rows(memory, known.labels), settings, choices, known.splits, progress)
-    result.save(out / "result.json")
-    if html:
-        write_text(out / "index.html", classify_page(result))
+    result.write(out, classify_page(result) if html else None)
     for note in (*known.notes, *result.notes):
         console.say(note)
     if as_json:

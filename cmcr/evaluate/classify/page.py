@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cmcr.evaluate.classify.missing import MissingResult
-from cmcr.evaluate.page import sentences
+from cmcr.evaluate.page import FILES, sentences
 from cmcr.report import Section, line_chart, results_table
 from cmcr.report.page import page
 
@@ -27,7 +27,7 @@ def classify_page(result: MissingResult) -> str:
                  "0 to 2: before training, after MLA, after the same network was trained jointly (sum), and after "
                  "concatenation."),
     ]  # fmt: skip
-    return page("Classification with missing modalities", sections, sentences(result), facts)
+    return page("Classification with missing modalities", sections, sentences(result), facts, FILES)
 
 
 def _shares(result: MissingResult) -> Sequence[int]:
@@ -57,7 +57,9 @@ def _table(result: MissingResult, measure: str, title: str, about: str) -> Secti
     rows: list[list[object]] = [["in fact missing", *(f"{100 * at['missing']:.0f} %" for at in result.curves["MLA"])]]
     for name, curve in result.curves.items():
         rows.append([name, *(_cell(at, measure) for at in curve)])
-    return Section(title, about, results_table(["", *(f"{share} %" for share in _shares(result))], rows, [1]))
+    return Section(
+        title, about, results_table(["", *(f"{share} %" for share in _shares(result))], rows, [1], label=title)
+    )
 
 
 def _cell(at: Mapping[str, float], measure: str) -> str:
@@ -74,10 +76,10 @@ def _classes(result: MissingResult) -> Section:
     about = f"Accuracy over each class's rows, {_shares(result)[0]} % missing."
     if len(result.classes) > CLASSES_SHOWN:
         about += f" The first {CLASSES_SHOWN} of {len(result.classes)}; result.json has all."
-    return Section("Each class", about, results_table(["", *names], rows))
+    return Section("Each class", about, results_table(["", *names], rows, label="Each class"))
 
 
 def _numbers(values: Mapping[str, Mapping[str, float]], title: str, about: str) -> Section:
     names = list(next(iter(values.values()), {}))
     rows: list[list[object]] = [[asked, *(f"{row[name]:.3f}" for name in names)] for asked, row in values.items()]
-    return Section(title, about, results_table(["", *names], rows))
+    return Section(title, about, results_table(["", *names], rows, label=title))

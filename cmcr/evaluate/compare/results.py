@@ -6,6 +6,8 @@ comparable is said and not hidden.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +19,7 @@ import numpy as np
 
 from cmcr.errors import InputError, nearest
 from cmcr.evaluate.result import library_versions
+from cmcr.files import write_json, write_text
 from cmcr.reading import read_json
 
 MAX_BYTES = 64 << 20
@@ -99,6 +102,20 @@ class Comparison:
             for asked, found in self.values.items()
         }  # fmt: skip
         return asdict(self) | {"values": values}
+
+    def write(self, folder: Path, page: str | None = None) -> None:
+        """Write ``comparison.json``, as ``comparison.csv`` a row for each number, and a page as ``index.html``."""
+        write_json(folder / "comparison.json", self.to_json())
+        lines = io.StringIO()
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(["asked", "group", "measure", "mean", "deviation", "results"])
+        for asked, found in self.values.items():
+            for group, numbers in found.items():
+                for name, each in numbers.items():
+                    writer.writerow([asked, group, name, float(np.mean(each)), _deviation(each), len(each)])
+        write_text(folder / "comparison.csv", lines.getvalue())
+        if page is not None:
+            write_text(folder / "index.html", page)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return columns and rows for a person: a group a row, mean and deviation over its results."""

@@ -12,7 +12,7 @@ from cmcr.decode.images import read_image
 from cmcr.errors import ItemError
 from cmcr.evaluate.localization.counterfactual import table_of
 from cmcr.evaluate.localization.locate import Located, Outcome, Shape
-from cmcr.evaluate.page import interval, numbers_table, sentence
+from cmcr.evaluate.page import FILES, interval, numbers_table, sentence
 from cmcr.evaluate.result import Result
 from cmcr.modality import Modality
 from cmcr.numbers import localization as measured
@@ -51,9 +51,8 @@ def localization_page(done: Outcome, subject: str, shape: Shape) -> str:
         _examples("The worst answers", worst, shape, previews),
     ]
     lead = "A sound, and the part of its picture whose crop lies nearest to it."
-    return page(
-        "Where does the sound come from?", [each for each in sections if each.body], lead, _facts(done, subject)
-    )
+    title = "Where does the sound come from?"
+    return page(title, [each for each in sections if each.body], lead, _facts(done, subject), FILES)
 
 
 def counterfactual_page(done: Outcome, subject: str, shape: Shape) -> str:
@@ -90,7 +89,7 @@ def counterfactual_page(done: Outcome, subject: str, shape: Shape) -> str:
     ]
     lead = "Is what sounds in the picture at all, and where? Half of the pairs are mismatched or silent."
     title = "Heard, and seen?"
-    return page(title, [each for each in sections if each.body], lead, _facts(done, subject))
+    return page(title, [each for each in sections if each.body], lead, _facts(done, subject), FILES)
 
 
 PAGES = {"localization": localization_page, "counterfactual": counterfactual_page}
@@ -130,12 +129,19 @@ def _examples(title: str, located: Sequence[Located], shape: Shape, previews: Pr
             "title": " · ".join(filter(None, (each.clip.label, each.clip.id))),
             "picture": _draw(each, shape, previews),
             "sound": previews.of_item(each.clip.parts[Modality.AUDIO][0]),
+            "seen": _seen(each, shape),
             "verdict": _verdict(each),
             "mark": "right" if each.ciou >= measured.HALF else "wrong",
         }
         for each in located
     ]
     return Section(title, LEGEND.format(_TELLS[shape]), render("located.html", cards=cards) if cards else Markup())
+
+
+def _seen(each: Located, shape: Shape) -> str:
+    """Return what is drawn into a picture, in words."""
+    answer = "the answer boxed in orange" if shape == "box" else "all but the answer dimmed"
+    return f"{answer}, {'what sounds boxed in blue' if each.clip.sounding else 'nothing in it sounds'}"
 
 
 def _verdict(each: Located) -> str:

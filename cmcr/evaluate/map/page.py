@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -17,11 +17,11 @@ from cmcr.memory import Memory
 from cmcr.memory.memory import Row
 from cmcr.modality import Modality
 from cmcr.numbers import plane as layout2d
-from cmcr.report import Section, render
+from cmcr.report import Section, readable_name, render
 from cmcr.report.page import page
 from cmcr.space import ConnectedSpace
 
-By = Literal["modality", "encoder", "memory", "label", "folder"]
+By = Literal["modality", "encoder", "encoder+modality", "memory", "label", "folder"]
 
 # Okabe and Ito's colours without black, chosen to be told apart by the colour-blind; the shape says it once more.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#b8a800")
@@ -53,6 +53,8 @@ class Points:
         vectors: (N, D) unit vectors, of one encoder or one space.
         total: Rows there were to draw from.
         notes: What was left out.
+        looks: By group, the numbers of its colour and of its shape; a group that is not here gets the next free look.
+        by: What named the groups.
     """
 
     ids: Sequence[str]
@@ -61,6 +63,8 @@ class Points:
     vectors: np.ndarray
     total: int
     notes: tuple[str, ...] = ()
+    looks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    by: By = "modality"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -81,7 +85,7 @@ def draw_points(
     memories: Sequence[tuple[Memory, Modality | None]],
     space: ConnectedSpace | None,
     *,
-    by: By = "modality",
+    by: By | None = None,
     labels: Mapping[str, str] | None = None,
     limit: int = 2000,
     seed: int = 0,
@@ -91,7 +95,9 @@ def draw_points(
     Args:
         memories: Each with the modality wanted of it; None for all that the space has.
         space: Where they are projected; None for raw vectors, which must be of one encoder.
-        by: What names a group: ``folder`` is the last folder of a row's source, ``label`` is looked up by id.
+        by: What names a group: ``folder`` is the last folder of a row's source, ``label`` is looked up by id. Of
+            ``encoder+modality`` the colour tells the encoder and the shape the modality. None: the label where there
+            are labels, encoder and modality where there are several encoders, else the modality.
         labels: Class of each id, for ``label``.
         limit: Points at most.
         seed: Of the draw.
@@ -101,6 +107,7 @@ def draw_points(
         ArtifactError: a memory that does not belong to the space.
     """
     parts, notes = _parts(memories, space)
+    by = by or ("label" if labels else "encoder+modality" if len(_encoders(parts)) > 1 else "modality")
     rng = np.random.default_rng(seed)
     sizes = [memory.rows(modality) for memory, modality in parts]
     drawn = np.sort(rng.permutation(sum(sizes))[:limit])
@@ -124,7 +131,25 @@ def draw_points(
     order = rng.permutation(len(found))  # no group covers the others for coming last
     rows, groups = [found[i][0] for i in order], [found[i][1] for i in order]
     titles, shuffled = [_title(row) for row in rows], np.concatenate(vectors)[order]
-    return Points([row.id for row in rows], titles, groups, shuffled, sum(sizes), tuple(notes))
+    looks = _looks(parts) if by == "encoder+modality" else {}
+    return Points([row.id for row in rows], titles, groups, shuffled, sum(sizes), tuple(notes), looks, by)
+
+
+def _encoders(parts: Sequence[tuple[Memory, Modality]]) -> list[str]:
+    return list(dict.fromkeys(memory.encoder.name for memory, _ in parts))
+
+
+def _looks(parts: Sequence[tuple[Memory, Modality]]) -> dict[str, tuple[int, int]]:
+    """Return by group the colour of its encoder and the shape of its modality, each numbered as it is first met."""
+    encoders, modalities = _encoders(parts), list(dict.fromkeys(modality for _, modality in parts))
+    return {
+        _both(memory, modality): (encoders.index(memory.encoder.name), modalities.index(modality))
+        for memory, modality in parts
+    }
+
+
+def _both(memory: Memory, modality: Modality) -> str:
+    return f"{memory.encoder.name}: {readable_name(modality)}"
 
 
 def _parts(
@@ -164,7 +189,9 @@ def _title(row: Row) -> str:
 def _group(by: By, memory: Memory, modality: Modality, row: Row, labels: Mapping[str, str]) -> str:
     match by:
         case "modality":
-            return modality.value.replace("_", " ")
+            return readable_name(modality)
+        case "encoder+modality":
+            return _both(memory, modality)
         case "encoder":
             return memory.encoder.name
         case "memory":
@@ -198,6 +225,7 @@ def map_page(points: Points, layout: Projection, title: str, facts: Mapping[str,
         )
     shown = len(points.ids)
     drawn = "" if shown == points.total else f" {shown:,} of {points.total:,} rows, drawn at random."
+    about += " Colour tells the encoder, shape the modality." if points.looks else ""
     lead = " ".join([about + drawn, *(f"{note}." for note in points.notes)])
     return page(title, [Section("", body=scatter(points, layout, title))], lead, facts)
 
@@ -207,7 +235,9 @@ def scatter(points: Points, layout: Projection, title: str) -> Markup:
     counts = points.counts
     own = [name for name in counts if name != UNLABELLED][:GROUPS]
     looks = {name: number for number, name in enumerate(own)}
-    legend = [_look(number) | {"name": name, "count": counts[name]} for name, number in looks.items()]
+    legend = [
+        _look(number, points.looks.get(name)) | {"name": name, "count": counts[name]} for name, number in looks.items()
+    ]
     rest = len(points.ids) - sum(counts[name] for name in own)
     if rest:
         smaller = [name for name in counts if name not in looks]
@@ -228,12 +258,12 @@ def scatter(points: Points, layout: Projection, title: str) -> Markup:
     return render("scatter.html", title=title, marks=marks, legend=legend, x_label=x_label, y_label=y_label, **size)
 
 
-def _look(number: int | None) -> dict[str, object]:
+def _look(number: int | None, known: tuple[int, int] | None = None) -> dict[str, object]:
     """Return the colour and shape of a group; the shapes shift when the colours start anew, so no look repeats."""
     if number is None:
         return {"colour": "#8a8f98", "shape": SHAPES[0]}
-    turn = number // len(COLOURS)
-    return {"colour": COLOURS[number % len(COLOURS)], "shape": SHAPES[(number + turn) % len(SHAPES)]}
+    colour, shape = known or (number, number + number // len(COLOURS))
+    return {"colour": COLOURS[colour % len(COLOURS)], "shape": SHAPES[shape % len(SHAPES)]}
 
 
 def _placed(xy: np.ndarray) -> list[tuple[float, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cmcr.evaluate.page import FILES, arrow
 from cmcr.evaluate.retention.retention import Retention
 from cmcr.report import Section, results_table
 from cmcr.report.page import page
@@ -27,17 +28,17 @@ def retention_page(result: Retention, space: str) -> str:
             "What was kept",
             "Share of right answers within each source space, by the encoder's own vectors (before) and after "
             "projecting them; the interval is the 95 % paired bootstrap interval of the difference.",
-            results_table(*_shares(shares)),
+            results_table(*_shares(shares), label="What was kept"),
         )
     ]
     sections += [
-        Section(measure.capitalize(), about, results_table(["", "before", "after", "difference"], rows))
+        Section(measure.capitalize(), about, results_table(["", "before", "after", "difference"], rows, label=measure))
         for measure, about in _ABOUT.items()
         if (rows := _shape(shape, measure))
     ]
     facts = {"space": space, **result.settings, "pairs": result.n}
     lead = " ".join(filter(None, [result.shortfall, *(f"{note}." for note in result.notes)]))
-    return page("What connecting costs the source spaces", sections, lead, facts)
+    return page("What connecting costs the source spaces", sections, lead, facts, FILES)
 
 
 def _shares(values: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[object]]]:
@@ -46,7 +47,7 @@ def _shares(values: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[
         low, high = found["difference low"], found["difference high"]
         kept = f"{100 * found['kept']:.1f} %" if "kept" in found else "nothing to keep"
         numbers = [found["chance"], found["before"], found["after"]]
-        rows.append([name, int(found["gallery"]), *numbers, kept, f"{found['difference']:+.3f}",
+        rows.append([arrow(name), int(found["gallery"]), *numbers, kept, f"{found['difference']:+.3f}",
                      f"{low:+.3f} to {high:+.3f}"])  # fmt: skip
     return ["", "gallery", "chance", "before", "after", "kept", "difference", "95 % interval"], rows
 
@@ -54,6 +55,6 @@ def _shares(values: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[
 def _shape(values: Mapping[str, Mapping[str, float]], measure: str) -> list[list[object]]:
     found = {name.removesuffix(measure).rstrip(): row for name, row in values.items() if name.endswith(" " + measure)}
     return [
-        [name, *(f"{row[key]:.3f}" for key in ("before", "after")), f"{row['difference']:+.3f}"]
+        [arrow(name), *(f"{row[key]:.3f}" for key in ("before", "after")), f"{row['difference']:+.3f}"]
         for name, row in found.items()
     ]

@@ -64,10 +64,18 @@ class PairedResult(Result):
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return columns and rows for a person; chance has a row for each direction where the two differ."""
         columns, rows = super().table()
-        if len({tuple(chance.values()) for chance in self.chances.values()}) < 2:
+        if not self._chances_differ:
             return columns, rows
         asked = [self._row(name, name, self.values[name], columns) for name in self.values]
         return columns, asked + [self._row(f"chance of {n}", n, self.chances[n], columns) for n in self.chances]
+
+    def guesses(self) -> Mapping[str, Mapping[str, float]]:
+        """Return what guessing scores, in each direction where the two differ."""
+        return {f"chance of {n}": c for n, c in self.chances.items()} if self._chances_differ else super().guesses()
+
+    @property
+    def _chances_differ(self) -> bool:
+        return len({tuple(chance.values()) for chance in self.chances.values()}) > 1
 
     def _row(self, title: str, direction: str, numbers: Mapping[str, float], columns: Sequence[str]) -> list[str]:
         queries, gallery = self.sizes[direction]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cmcr.evaluate.page import sentences
+from cmcr.evaluate.page import FILES, sentences
 from cmcr.evaluate.sweep.sweep import Sweep
 from cmcr.report import Section, beside, line_chart, results_table
-from cmcr.report.page import page
+from cmcr.report.page import page, readable_path
 
 
 def sweep_page(result: Sweep, space: str) -> str:
@@ -23,10 +23,15 @@ def sweep_page(result: Sweep, space: str) -> str:
         f"{result.n:,} pairs, {result.gallery:,} candidates each. The mean of both directions is highest where {of} "
         f"has the share {result.shares[best]:g}. Chosen on these pairs, so it is to be measured on others."
     )
+    flagged = results_table(["share", *[""] * (len(flags[0]) - 1)], flags, [best], label="Weights by share")
     sections = [
         Section("Recall against the weight", about, beside(*charts)),
-        Section("What was measured", "recall@1, ties counted against it.", results_table(columns, cells, [best])),
-        Section("As --weight says it", "", results_table(["share", *[""] * (len(flags[0]) - 1)], flags, [best])),
+        Section(
+            "What was measured",
+            "recall@1, ties counted against it.",
+            results_table(columns, cells, [best], label="recall@1 by share"),
+        ),
+        Section("As --weight says it", "", flagged),
     ]
     facts = {name: value for name, value in result.settings.items() if isinstance(value, str | int)}
-    return page(f"How much {of} counts in {space}", sections, sentences(result), facts)
+    return page(f"How much {of} counts in {readable_path(space)}", sections, sentences(result), facts, FILES)
