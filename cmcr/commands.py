@@ -20,6 +20,7 @@ COMMANDS = {
     "weigh": ("mixtures.weigh:weigh", "Train routers: of each item that several encoders see, how much the view of each counts."),
     "import-heads": ("mixtures.heads:import_heads", "Import the heads that C-MCR, Ex-MCR, FreeBind, OmniBind or TextME published as a connected space."),
     "retrieve": ("retrieve:retrieve", "Find the rows of a memory nearest to a query of any modality of the space."),
+    "serve": ("serving.serve:serve", "Serve a space: a page to search its memories with, and an API (docs at /openapi.json)."),
     "score": ("score:score", "Cosine of every A with every B, and its softmax over the Bs; without --with, of the first A with the others."),
     "export": ("sharing.export:export", "Write projected vectors, or the projectors themselves, for other tools."),
     "index": ("search.index:index", "Build a FAISS index of a memory as it lies in a space, kept beside the memory; extend it when the memory grew."),

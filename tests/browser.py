@@ -1,6 +1,7 @@
 """A real browser for the slow tests: headless Chromium, driven by Playwright."""
 
 import shutil
+from contextlib import contextmanager
 
 import pytest
 
@@ -19,21 +20,30 @@ SMALL = """() => {
 FITTING = "[...document.images].every(i => i.complete && i.naturalWidth > 0)"
 
 
+@contextmanager
+def chromium(*options):
+    """A headless Chromium with these options; skips, saying so, where there is none."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        pytest.skip("no chromium here; .ci/run installs Debian's")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as tool:
+        browser = tool.chromium.launch(executable_path=found, args=["--no-sandbox", *options])
+        yield browser
+        browser.close()
+
+
 def visit(page, width=1200, screenshot=None):
     """Open a page from disk and fail unless every picture and player loads, nothing is said and nothing is fetched.
 
     Nor may a text be smaller than 11 pixels, or axe find a serious barrier, in light or in dark.
     Skips, saying so, where there is no Chromium. ``screenshot``: where to keep a picture of its first screen.
     """
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no chromium here; .ci/run installs Debian's")
     from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import sync_playwright
 
     said, fetched = [], []
-    with sync_playwright() as tool:
-        browser = tool.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with chromium() as browser:
         tab = browser.new_page(viewport={"width": width, "height": 1600})
         tab.on("console", lambda message: said.append(message.text))
         tab.on("pageerror", lambda error: said.append(str(error)))
@@ -54,5 +64,4 @@ def visit(page, width=1200, screenshot=None):
         counts = {name: tab.evaluate(f"document.querySelectorAll('{name}').length") for name in ("img", "audio", "svg")}
         if screenshot:
             tab.screenshot(path=str(screenshot))
-        browser.close()
     return counts

@@ -16,7 +16,7 @@ DATA = sorted(
 def test_a_wheel_is_the_whole_package_and_its_data_is_known():
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
     assert build == {"targets": {"wheel": {"packages": ["cmcr"]}}}  # nothing is left out, nothing else comes along
-    assert {Path(name).suffix for name in DATA} == {".typed", ".safetensors", ".toml", ".html", ".css"}
+    assert {Path(name).suffix for name in DATA} == {".typed", ".safetensors", ".toml", ".html", ".css", ".js", ".svg"}
     assert {"cmcr/py.typed", "cmcr/tiny/kinds.toml", "cmcr/tiny/weights/tiny-clip.safetensors"} <= set(DATA)
 
 
