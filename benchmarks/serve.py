@@ -54,7 +54,7 @@ class Load:
             return kind, "GET", f"/media/{chosen}/{draw.randrange(self.rows[chosen])}", {}
         if kind == "file":
             return kind, "POST", "/search", {"files": {"file": ("a.png", picture(draw))}, "data": asked}
-        terms = {
+        terms: dict[str, dict[str, Any]] = {
             "text": {"text": text},
             "row": {"row": row},
             "sum": {"terms": [{"text": text}, {"row": row, "sign": -1}]},
@@ -82,14 +82,15 @@ async def resident(http: httpx.AsyncClient, found: list[int], until: float) -> N
     """Note the server's memory every five seconds."""
     while time.perf_counter() < until:
         text = (await http.get("/metrics")).text
-        found.append(int(float(re.search(r"^cmcr_resident_bytes (\S+)", text, re.M)[1])) >> 20)
+        found += [int(float(held)) >> 20 for held in re.findall(r"^cmcr_resident_bytes (\S+)", text, re.M)]
         await asyncio.sleep(5)
 
 
 async def measure(address: str, options: argparse.Namespace) -> tuple[Load, list[int]]:
     limits = httpx.Limits(max_connections=options.clients + 5, max_keepalive_connections=options.clients + 5)
     async with httpx.AsyncClient(base_url=address, timeout=60, limits=limits) as http:
-        load, memory = Load((await http.get("/space")).json(), options), []
+        memory: list[int] = []
+        load = Load((await http.get("/space")).json(), options)
         clients = [load.client(number, http) for number in range(options.clients)]
         await asyncio.gather(resident(http, memory, load.until), *clients)
     return load, memory
@@ -106,6 +107,7 @@ def main() -> None:
     given = [word for memory in options.memories for word in ("--in", memory)]
     command = [sys.executable, "-m", "cmcr", "serve", options.space, *given, "--port", "0"]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
     for line in server.stderr:
         if found := re.search(r"open (http://\S+)", line):
             break

@@ -8,7 +8,7 @@ Needs Playwright and a Chromium on the path; the page, its hits and its map have
 import argparse
 import shutil
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 
 def main() -> None:
@@ -21,12 +21,13 @@ def main() -> None:
     options = parser.parse_args()
     with sync_playwright() as tool:
         browser = tool.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        size = {"width": options.width, "height": options.height}
+        size = ViewportSize(width=options.width, height=options.height)
         tab = browser.new_page(viewport=size, color_scheme="dark" if options.dark else "light")
         tab.goto(options.address)
         tab.wait_for_selector("#hits .card", timeout=60_000)
         tab.wait_for_selector("#legend button", timeout=60_000)
-        tab.wait_for_function("[...document.images].every(each => each.complete)", timeout=60_000)
+        while not tab.evaluate("[...document.images].every(each => each.complete)"):
+            tab.wait_for_timeout(100)
         tab.screenshot(path=options.out)
         browser.close()
 

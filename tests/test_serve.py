@@ -125,6 +125,8 @@ def test_weights_say_who_embeds_and_how_rows_are_mixed(served, asked):
 
 
 def test_an_embedding_is_the_vector_that_is_searched_with(served, asked):
+    assert ask(asked, text="dog")[0] == 400  # which modality to look for is open here
+    assert len(ask(asked, text="dog", modality="image", k=3.0)[1]["hits"]) == 3
     code, answer = ask(asked, "/embed", text="dog")
     vector = ask_space(Subject("s", served.subject.space), "dog").vector
     assert code == 200 and answer["dim"] == len(vector)
@@ -172,7 +174,8 @@ def test_indexes_are_used_where_they_are(served, tmp_path):
         ({"text": "a", "k": 10**6}, 400, "expected 1 to 500"),
         ({"text": "a", "k": True}, 400, "expected a whole number"),
         ({"text": "a", "modality": "smell"}, 400, "expected one of image, text, audio, point_cloud"),
-        ({"text": "a", "modality": None}, 400, "modality is not given"),
+        ({"text": "a", "modality": None}, 400, "modality is null; leave it out"),
+        ({"text": "a", "k": 2.5}, 400, "k is 2.5, expected a whole number"),
         ({"text": "a", "wieghts": {}}, 400, "did you mean 'weights'?"),
         ({"text": "a", "weights": {"seer:smell": 1}}, 400, "expected one of seer:text"),
         ({"text": "a", "weights": {"seer:text": -1}}, 400, "expected a finite number of 0 or more"),
@@ -216,7 +219,7 @@ def test_bodies_that_are_none(asked, kind, body, status):
         ({"file": ("a.png", png())}, {"query_modality": "audio"}, 422, "as audio"),
         ({"file": ("a.png", png())}, {"query_modality": "smell"}, 400, "expected one of text, image"),
         ({"file": ("blob", npy())}, {"query_modality": "point_cloud"}, 200, ""),
-        ({"file": ("a.png", png())}, {"up": "y"}, 400, "up is for point clouds"),
+        ({"file": ("a.png", png())}, {"up": "y"}, 422, "up is for point clouds"),
         ({"file": ("a.png", png())}, {"k": "many"}, 400, "k is 'many'"),
         ({"file": ("a.png", png())}, {"path": "/etc/passwd"}, 400, "field 'path'"),
         ({"picture": ("a.png", png())}, {}, 400, "field 'picture'"),

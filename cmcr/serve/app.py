@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
 
 from starlette.applications import Starlette
@@ -64,7 +64,7 @@ def make_app(service: Service, settings: Serving | None = None, roots: MediaRoot
     return app
 
 
-def _file(name: str) -> Route | object:
+def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
     body, kind = files("cmcr.serve").joinpath("page", name).read_bytes(), PAGE[name]
 
     async def sent(request: Request) -> Response:

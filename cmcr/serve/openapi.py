@@ -64,9 +64,10 @@ def _plain(summary: str, answer: str) -> Schema:
 def _asking(service: Service, name: str, summary: str) -> Schema:
     content = {"application/json": {"schema": _ref("Answer" if name == "search" else "Vector")}}
     told = _answers(summary, content, 400, 404, 408, 413, 415, 422)
-    body: Schema = {"application/json": {"schema": _ref("Question")}}
+    kind = "" if name == "search" else "Embedded"
+    body: Schema = {"application/json": {"schema": _ref(f"{kind}Question")}}
     if any(each.suffixes for each in service.subject.modalities):
-        body["multipart/form-data"] = {"schema": _ref("Form")}
+        body["multipart/form-data"] = {"schema": _ref(f"{kind}Form")}
     return told | {"operationId": name, "requestBody": {"required": True, "content": body}}
 
 
@@ -104,7 +105,9 @@ def _schemas(service: Service) -> dict[str, Schema]:
     return {
         "Error": {"type": "object", "required": ["error"], "properties": {"error": string}},
         "Question": _question(service, modality, row),
+        "EmbeddedQuestion": _question(service, modality, row) | {"required": []},
         "Form": _form(service, modality),
+        "EmbeddedForm": _form(service, modality) | {"required": ["file"]},
         "Answer": _answer(modality, row),
         "Vector": {
             "type": "object",

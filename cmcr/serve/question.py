@@ -105,7 +105,7 @@ def read_question(value: Any) -> Question:
         InputError: it says something else; the message tells where, the value, and what was expected.
     """
     try:
-        body: _Body = checked(_Body, value)
+        body: _Body = checked(_Body, _plain(value))
     except ValueError as error:
         raise InputError(f"question: {error}") from None
     given = [name for name in ("text", "row", "terms") if getattr(body, name) is not None]
@@ -116,6 +116,21 @@ def read_question(value: Any) -> Question:
         raise InputError(f"question: {len(terms)} terms; expected 1 to {MOST_TERMS}")
     weights = tuple(f"{who}={weight!r}" for who, weight in (body.weights or {}).items())
     return Question(tuple(map(_checked_term, terms)), body.modality, checked_k(body.k), weights)
+
+
+def _plain(value: Any, at: str = "it") -> Any:
+    """Return a JSON document whose whole numbers are ints however they are written, as JSON schemas see them.
+
+    Raises:
+        ValueError: there is a null in it, which says nothing.
+    """
+    if value is None:
+        raise ValueError(f"{at} is null; leave it out")
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, list):
+        return [_plain(each, f"{at}[{number}]") for number, each in enumerate(value)]
+    return {name: _plain(each, name) for name, each in value.items()} if isinstance(value, dict) else value
 
 
 def _checked_term(term: _Term) -> Term:

@@ -12,6 +12,7 @@ from cmcr.serve.settings import Serving
 
 if TYPE_CHECKING:
     from cmcr.memory import MediaRoots
+    from cmcr.serve.api import Api
     from cmcr.serve.service import Service
 
 LEAVING = 3
@@ -90,4 +91,5 @@ def serve(service: Service, settings: Serving, taken: socket.socket, roots: Medi
     server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises anew once it has ended
         server.run(sockets=[taken])
-    return app.state.api.queries.busy + app.state.api.files.busy == 0
+    api: Api = app.state.api
+    return api.queries.busy + api.files.busy == 0

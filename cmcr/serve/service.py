@@ -211,6 +211,8 @@ class Service:
             InputError: as ``search``.
             ItemError: as ``search``.
         """
+        if question.modality is not None:  # it says nothing here, but a wrong one is a mistake
+            self.shelf(question.modality)
         asked = self._asked(self.subject.weighed(question.weights), question)
         told = {"query": question.name, "query_modality": asked.modality, "encoder": asked.encoder}
         notes = {"notes": asked.notes} if asked.notes else {}

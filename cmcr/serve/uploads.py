@@ -50,7 +50,7 @@ class Uploads:
 
         Raises:
             InputError: no file, or a field of another name or value.
-            ItemError: a file of no modality of the space.
+            ItemError: a file of no modality of the space, or no cloud whose axis points up.
             HTTPException: it is no form.
         """
         async with request.form(max_files=1, max_fields=MOST_FIELDS, max_part_size=1 << 16) as form:
@@ -70,7 +70,7 @@ class Uploads:
             raise InputError(f"up is {up[:40]!r}, expected y or z")
         modality = self._modality(texts["query_modality"], suffix)
         if up and modality is not Modality.POINT_CLOUD:
-            raise InputError(f"up is for point clouds, and {name} is {modality}; leave it out")
+            raise ItemError(f"up is for point clouds, and {name} is {modality}; leave it out")
         weights = tuple(str(each) for each in form.getlist("weight"))
         question = Question((), texts["modality"], checked_k(_number(texts["k"] or "10")), weights)
         return Form(name, suffix, modality, await file.read(), question, up)  # type: ignore[arg-type]
