@@ -6,7 +6,7 @@ from worlds import two_memories
 from cmcr import console
 from cmcr.cli import main
 from cmcr.connect import ConnectConfig, connect
-from cmcr.space.measures import meaning
+from cmcr.connect.measures import meaning
 
 
 @pytest.fixture

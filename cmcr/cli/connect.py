@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def _tell_measures(value: bool) -> None:
     if value:
-        from cmcr.space.measures import MEASURES
+        from cmcr.connect.measures import MEASURES
 
         console.show_table(("measure", "what it is"), MEASURES.items())
         raise typer.Exit

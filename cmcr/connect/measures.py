@@ -28,7 +28,7 @@ def meaning(name: str) -> str:
     """Return what a measure of ``space.metrics`` means, an empty text where it is a method's own.
 
     Example:
-        >>> from cmcr.space.measures import meaning
+        >>> from cmcr.connect.measures import meaning
         >>> meaning("tiny-clap.held_out")
         'overlap rows that were never trained on'
     """
