@@ -161,7 +161,7 @@ def test_many_groups_keep_their_own_look_and_the_rest_share_one(place):
     shown = legend(page)
     assert len(shown) == GROUPS + 1
     assert shown[f"other ({30 - GROUPS} groups)"] == 30 - GROUPS
-    looks = re.findall(r'<path id="g\d+" d="([^"]+)" fill="([^"]+)"', page)
+    looks = re.findall(r'<path id="g\d+" class="mark" d="([^"]+)" fill="([^"]+)"', page)
     assert len(set(looks)) == GROUPS + 1
     assert len({shape for shape, _ in looks[: len(SHAPES)]}) == len(SHAPES)
     assert len({colour for _, colour in looks[: len(COLOURS)]}) == len(COLOURS)
