@@ -168,7 +168,7 @@ def viewed(path, encoder, modality, vectors, names, views):
     """Write a memory whose rows have these views, (N, K, D)."""
     with MemoryWriter(path, EncoderInfo(encoder, f"fp-{encoder}", vectors.shape[1]), "float32") as writer:
         packed = pack(vectors, "float32", names, (), views)
-        writer.append_packed(Modality(modality), packed, ViewSpec(views.shape[1]))
+        writer.append_packed(Modality(modality), packed, views=ViewSpec(views.shape[1]))
     return Memory.open(path)
 
 

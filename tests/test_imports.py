@@ -39,7 +39,7 @@ LIBRARIES = {
     "open_clip": {"open_clip.py", "bpe.py", "classes.py"},
     "laion_clap": {"laion_clap.py"},
     "faiss": {"faiss.py"},
-    "av": {"containers.py", "sounds.py", "clips.py"},
+    "av": {"containers.py", "sounds.py", "clips.py", "opus.py"},
 }
 
 

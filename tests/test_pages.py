@@ -11,10 +11,10 @@ import pytest
 from spaces import make_memory, make_space, texts
 from test_report import EVIL, Page, check_page, decoded, png
 
-from cmcr import demo
 from cmcr.ask import ask, retrieval_page
 from cmcr.ask import subject as subject_module
 from cmcr.ask.retrieve import retrieve
+from cmcr.demo import run as demo
 from cmcr.evaluate.compare.page import compare_page
 from cmcr.evaluate.compare.results import compare_results
 from cmcr.evaluate.map.page import draw_points, lay_out, map_page, scatter

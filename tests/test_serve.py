@@ -245,9 +245,9 @@ def test_an_upload_leaves_nothing_behind_and_its_name_leads_nowhere(served, tmp_
 def test_media_are_made_anew_and_rows_told(served, asked):
     picture, sound, cloud = (asked.get(f"/media/{row}") for row in ("image/3", "audio/2", "point_cloud/1"))
     kinds = [each.headers["content-type"] for each in (picture, sound, cloud)]
-    assert kinds == ["image/jpeg", "audio/wav", "application/octet-stream"]
+    assert kinds == ["image/jpeg", "audio/ogg", "application/octet-stream"]
     assert picture.content != png(3) and picture.content.startswith(b"\xff\xd8")
-    assert sound.content[:4] == b"RIFF" and len(cloud.content) == 300 * 6 * 4
+    assert sound.content[:4] == b"OggS" and len(cloud.content) == 300 * 6 * 4
     part = asked.get("/media/audio/2", headers={"Range": "bytes=4-7"})
     assert (part.status_code, part.content) == (206, sound.content[4:8])
     assert part.headers["content-range"] == f"bytes 4-7/{len(sound.content)}"

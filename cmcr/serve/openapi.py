@@ -87,7 +87,7 @@ def _place(modalities: list[Modality]) -> Schema:
 
 def _media(service: Service, modalities: list[Modality]) -> Schema:
     binary: Schema = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
-    kinds = ("image/jpeg", "image/png", "audio/wav", "application/octet-stream")
+    kinds = ("image/jpeg", "image/png", "audio/ogg", "audio/wav", "application/octet-stream")
     told = _answers("A small picture, a sound, or the points of a cloud.", dict.fromkeys(kinds, binary), 400, 404, 422)
     told["responses"]["206"] = {"description": "A range of it.", "content": dict.fromkeys(kinds, binary)}
     told["responses"]["416"] = {"description": "No such range."}

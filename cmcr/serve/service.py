@@ -202,7 +202,8 @@ class Service:
         return facts | ({"scores": shelf.scores} if shelf.scores else {}) | subject.told_shares()
 
     def _hit(self, shelf: Shelf, found: Found) -> dict[str, Any]:
-        return asdict(found.hit) | {"row": f"{shelf.modality}/{found.number}"}
+        told = {name: value for name, value in asdict(found.hit).items() if name != "memory"}  # the row tells it
+        return told | {"row": f"{shelf.modality}/{found.number}"}
 
     def embed(self, question: Question) -> dict[str, Any]:
         """Return the vector of a question in the space, as JSON-ready values.
