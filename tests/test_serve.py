@@ -531,6 +531,7 @@ def test_a_server_begins_answers_and_ends_at_ctrl_c(tmp_path):
         answer = httpx.post(f"{address}search", json={"row": "image/0", "modality": "text", "k": 2}, timeout=60)
         words = httpx.post(f"{address}search", json={"text": "a", "modality": "text"}, timeout=60)
         server.send_signal(signal.SIGINT)
+        server.send_signal(signal.SIGINT)  # pressed twice
         rest = server.stderr.read()
     assert (answer.status_code, len(answer.json()["hits"])) == (200, 2)
     assert words.status_code == 422 and "imported" in words.json()["error"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import signal
 import socket
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cmcr.errors import InputError, MissingExtraError
@@ -88,8 +90,25 @@ def serve(service: Service, settings: Serving, taken: socket.socket, roots: Medi
         timeout_graceful_shutdown=LEAVING,
         timeout_keep_alive=15,
     )
-    server = uvicorn.Server(config)
-    with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises anew once it has ended
-        server.run(sockets=[taken])
+
+    class Server(uvicorn.Server):
+        """Ends at Ctrl-C or SIGTERM, within ``LEAVING``; pressed twice it would be torn down, with a trace.
+
+        uvicorn's own raises the signal anew amid its loop once it has ended.
+        """
+
+        def handle_exit(self, sig: int, frame: object) -> None:
+            self.should_exit = True
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            before = {each: signal.signal(each, self.handle_exit) for each in (signal.SIGINT, signal.SIGTERM)}
+            try:
+                yield
+            finally:
+                for each, handler in before.items():
+                    signal.signal(each, handler)
+
+    Server(config).run(sockets=[taken])
     api: Api = app.state.api
     return api.queries.busy + api.files.busy == 0
