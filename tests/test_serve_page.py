@@ -103,7 +103,7 @@ def test_everybody_can_use_it(browser, address, width, scheme):
         tab.goto(f"/{asked}")
         tab.wait_for_selector("#hits .card" if asked else "#examples button")
         tab.wait_for_selector("#legend button")
-        tab.evaluate("document.querySelector('#weights').open = true")
+        tab.evaluate("document.querySelector('#more').open = true")
         found = Axe().run(tab).response["violations"]
         serious = [(each["id"], [n["html"][:120] for n in each["nodes"]][:3]) for each in found
                    if each["impact"] in ("serious", "critical")]  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 
 from cmcr.errors import ArtifactError, InputError, nearest
 from cmcr.memory import MediaRoots, Memory, Row
-from cmcr.memory.columns import column_types, database, literal, quoted, stored
+from cmcr.memory.columns import SECONDS, column_types, database, literal, quoted, stored
 from cmcr.modality import Modality
 from cmcr.reading import plainly
 
@@ -115,7 +115,7 @@ class Filtered(Memory):
         return f"{self.path}: {len(self.numbers)} of {self.of} rows meet --where{lacking}"
 
 
-def filter_rows(memory: Memory, modality: Modality, where: str) -> Filtered:
+def filter_rows(memory: Memory, modality: Modality, where: str, *, seconds: float = SECONDS) -> Filtered:
     """Return the rows of a memory that meet a condition over its columns.
 
     A column is what ``cmcr columns`` has imported, or ``id``, ``source``, ``text`` and ``note``, which each row has. A
@@ -126,6 +126,7 @@ def filter_rows(memory: Memory, modality: Modality, where: str) -> Filtered:
         memory: Where to look.
         modality: Which of its rows.
         where: The condition, in SQL as DuckDB has it.
+        seconds: What evaluating it may take.
 
     Raises:
         InputError: it is no condition, names a column that is not there, or cannot be evaluated on a row's value.
@@ -135,7 +136,7 @@ def filter_rows(memory: Memory, modality: Modality, where: str) -> Filtered:
     imported = column_types(memory)
     known = {name.lower(): name for name in (*OWN_COLUMNS, *imported)}
     try:
-        with database() as db:
+        with database(seconds=seconds) as db:
             condition, used = _checked(db, where, known, memory)
             _load(db, memory, modality, used, imported)
             found = db.sql(f"SELECT number, (\n{condition}\n) AS met FROM facts ORDER BY number")  # noqa: S608 - checked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -199,6 +200,17 @@ class Gallery(Several):
             # Of an item that not all see whom the router reads, the ways say how much each view counts.
             weights = {name: w for name, w in self._space.way_weights(self._modality).items() if name in seen}
         return self._space.mix(seen, modality=self._modality, weights=weights)
+
+    def weighed(self, weights: Mapping[str, float]) -> Gallery:
+        """Return the same items as other weights put them; what is known about them is shared."""
+        other = copy.copy(self)
+        other._weights = dict(weights)
+        return other
+
+    def items_of(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the numbers of the items of which a memory's row is among ``rows``, one array of each; ascending."""
+        held = [np.isin(self._seen[:, number], own) for number, own in enumerate(rows)]
+        return np.flatnonzero(np.any(held, axis=0))
 
     def partly_seen(self) -> tuple[str, ...]:
         """Return a sentence that counts the items which some of the encoders have not seen; nothing where all have."""

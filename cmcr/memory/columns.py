@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Timer
+from threading import Event, Thread
 from typing import Any
 
 from cmcr.decode import memory_bytes
@@ -177,13 +177,21 @@ def database(tables: Sequence[Path] = (), seconds: float = SECONDS) -> Iterator[
         db.execute(f"SET allowed_paths = [{', '.join(map(literal, paths))}]")
         db.execute("SET enable_external_access = false")
         db.execute("SET lock_configuration = true")
-        timer = Timer(seconds, db.interrupt)
-        timer.daemon = True
-        timer.start()
+        done = Event()
+        watch = Thread(target=_interrupt, args=(db, done, seconds), daemon=True)
+        watch.start()
         try:
             yield db
         finally:
-            timer.cancel()
+            done.set()
+            watch.join()
+
+
+def _interrupt(db: Any, done: Event, seconds: float) -> None:
+    """End what a database does after some time; again and again, for it forgets what comes between statements."""
+    while not done.wait(seconds):
+        db.interrupt()
+        seconds = 0.1
 
 
 def _libraries() -> Any:

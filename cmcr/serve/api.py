@@ -85,6 +85,7 @@ class Api:
     uploads: Uploads
     queries: Workers
     files: Workers
+    conditions: Workers
 
     def __post_init__(self) -> None:
         """Prepare what is made once."""
@@ -120,11 +121,19 @@ class Api:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "application/json":
             question = _question(await self._arrived(_body(request)))
-            return JSONResponse(await self.queries.run(asked, question))
+            return JSONResponse(await self.queries.run(await self._met(question, asked), question))
         if kind == "multipart/form-data":
             form = await self._arrived(self.uploads.form(request))
-            return JSONResponse(await self.files.run(self.uploads.ask, form, asked))
+            met = await self._met(form.question, asked)
+            return JSONResponse(await self.files.run(self.uploads.ask, form, met))
         raise HTTPException(415, f"content-type {kind[:60]!r}, expected application/json or multipart/form-data")
+
+    async def _met(self, question: Question, asked: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+        """Return who is asked, told of the rows that meet the condition: in a thread that no other question needs."""
+        if question.where is None or asked != self.service.search:
+            return asked
+        met = await self.conditions.run(self.service.meet, question, self.settings.timeout)
+        return functools.partial(asked, met=met)
 
     async def _arrived(self, arriving: Awaitable[T]) -> T:
         """Return what a request brings, unless it is slower than it may be."""

@@ -46,13 +46,14 @@ def make_app(service: Service, settings: Serving | None = None, roots: MediaRoot
     settings = settings or Serving()
     counters = Counters()
     queries, uploading = (Workers(settings.threads, settings.waiting, settings.timeout) for _ in range(2))
+    conditions = Workers(1, settings.waiting, settings.timeout)
     uploads = Uploads(service.subject.modalities)
-    api = Api(service, settings, counters, Viewer(roots), uploads, queries, uploading)
+    api = Api(service, settings, counters, Viewer(roots), uploads, queries, uploading, conditions)
 
     @contextlib.asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
         yield
-        for workers in (queries, uploading):
+        for workers in (queries, uploading, conditions):
             workers.close()
         uploads.close()
 

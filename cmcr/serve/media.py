@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import threading
-from collections import OrderedDict
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +12,7 @@ from cmcr.errors import ItemError
 from cmcr.memory import MediaRoots
 from cmcr.modality import Modality
 from cmcr.report import Media, Previews, data_uri
+from cmcr.serve.kept import Kept
 from cmcr.serve.shelf import Shelf
 from cmcr.shapes.clouds import read_point_cloud
 
@@ -50,9 +49,7 @@ class Viewer:
 
     def __init__(self, roots: MediaRoots | None = None, most: int = KEPT_BYTES) -> None:
         """Open files in ``roots`` (None: the working directory) and in the memories' own folders."""
-        self._roots, self._most = roots or MediaRoots(), most
-        self._lock, self._held = threading.Lock(), 0
-        self._kept: OrderedDict[tuple[str, int], Shown] = OrderedDict()
+        self._roots, self._kept = roots or MediaRoots(), Kept[tuple[str, int], Shown](most)
 
     def show(self, shelf: Shelf, number: int) -> Shown:
         """Return what is shown of a row.
@@ -62,18 +59,11 @@ class Viewer:
             IndexError: there is no such row.
         """
         key = str(shelf.modality), number
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        made = self._made(shelf, number)
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = made
-                self._held += len(made.data)
-            while self._held > self._most:
-                self._held -= len(self._kept.popitem(last=False)[1].data)
-        return made
+        found = self._kept.find(key)
+        if found is None:
+            found = self._made(shelf, number)
+            self._kept.keep(key, found, len(found.data))
+        return found
 
     def _made(self, shelf: Shelf, number: int) -> Shown:
         part, own = shelf.home(number)

@@ -6,6 +6,7 @@ import re
 from importlib.metadata import version
 from typing import Any
 
+from cmcr.ask.filters import LONGEST
 from cmcr.modality import Modality
 from cmcr.serve.question import MOST_K, MOST_TERMS, MOST_TEXT
 from cmcr.serve.service import Service
@@ -15,6 +16,7 @@ Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": MOST_TEXT, "pattern": r"\S", "description": "A text."}
 _WEIGHT = r"^({})=(0|[1-9][0-9]{{0,5}})(\.[0-9]{{1,6}})?$"
+WHERE: Schema = TEXT | {"maxLength": LONGEST, "description": "A condition over the columns of rows, in SQL."}
 WHOLE: Schema = {"type": "integer", "minimum": 1, "maximum": MOST_K, "default": 10, "description": "Hits wanted."}
 
 
@@ -104,9 +106,9 @@ def _schemas(service: Service) -> dict[str, Schema]:
     string: Schema = {"type": "string"}
     return {
         "Error": {"type": "object", "required": ["error"], "properties": {"error": string}},
-        "Question": _question(service, modality, row),
+        "Question": _filtered(_question(service, modality, row)),
         "EmbeddedQuestion": _question(service, modality, row) | {"required": []},
-        "Form": _form(service, modality),
+        "Form": _filtered(_form(service, modality)),
         "EmbeddedForm": _form(service, modality) | {"required": ["file"]},
         "Answer": _answer(modality, row),
         "Vector": {
@@ -151,6 +153,10 @@ def _question(service: Service, modality: Schema, row: Schema) -> Schema:
         "oneOf": [{"required": [name]} for name in ("text", "row", "terms")],
         "additionalProperties": False,
     }
+
+
+def _filtered(asked: Schema) -> Schema:
+    return asked | {"properties": asked["properties"] | {"where": WHERE}}
 
 
 def _weighed(service: Service) -> list[str]:
@@ -201,4 +207,6 @@ def _answer(modality: Schema, row: Schema) -> Schema:
     hits = {"type": "array", "items": {"type": "object", "required": list(hit), "properties": hit}}
     own = dict.fromkeys(("space", "method", "memory", "search", "query", "query_modality", "encoder"), string)
     told = own | {"modality": modality, "gallery": {"type": "integer"}, "hits": hits}
-    return {"type": "object", "required": list(told), "properties": told}
+    count = {"type": "integer"}
+    where = {"type": "object", "properties": {"condition": string, "rows": count, "lacking": count}}
+    return {"type": "object", "required": list(told), "properties": told | {"where": where}}

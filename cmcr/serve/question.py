@@ -64,12 +64,14 @@ class Question:
         modality: What to look for; None: the only one there is.
         k: Hits wanted.
         weights: By ``ENCODER:MODALITY``, how much an encoder counts where several see one item.
+        where: A condition over the columns of rows, as ``filter_rows`` takes it; None: all rows are looked at.
     """
 
     terms: tuple[Term, ...]
     modality: str | None = None
     k: int = 10
     weights: tuple[str, ...] = ()
+    where: str | None = None
 
     @property
     def name(self) -> str:
@@ -96,6 +98,7 @@ class _Body:
     modality: str | None = None
     k: int = 10
     weights: dict[str, float] | None = None
+    where: str | None = None
 
 
 def read_question(value: Any) -> Question:
@@ -115,7 +118,7 @@ def read_question(value: Any) -> Question:
     if not 1 <= len(terms) <= MOST_TERMS:
         raise InputError(f"question: {len(terms)} terms; expected 1 to {MOST_TERMS}")
     weights = tuple(f"{who}={weight!r}" for who, weight in (body.weights or {}).items())
-    return Question(tuple(map(_checked_term, terms)), body.modality, checked_k(body.k), weights)
+    return Question(tuple(map(_checked_term, terms)), body.modality, checked_k(body.k), weights, body.where)
 
 
 def _plain(value: Any, at: str = "it") -> Any:

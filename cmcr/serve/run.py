@@ -111,4 +111,4 @@ def serve(service: Service, settings: Serving, taken: socket.socket, roots: Medi
 
     Server(config).run(sockets=[taken])
     api: Api = app.state.api
-    return api.queries.busy + api.files.busy == 0
+    return api.queries.busy + api.files.busy + api.conditions.busy == 0

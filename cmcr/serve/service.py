@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cmcr.ask import CHECKED_BYTES
+from cmcr.decode import memory_bytes
 from cmcr.errors import InputError, ItemError
 from cmcr.hooks import Progress, silent
 from cmcr.items import Inputs, Item, text_item
 from cmcr.memory import Memory
+from cmcr.memory.columns import SECONDS
 from cmcr.modality import Modality, in_order
+from cmcr.serve.conditions import Conditions, Met
 from cmcr.serve.question import Question, Term, UnknownRowError, split_row
 from cmcr.serve.shelf import Found, Shelf
 from cmcr.serve.subject import ReadySubject
@@ -30,6 +33,14 @@ class Asked(NamedTuple):
     modality: str
     encoder: str
     notes: list[str]
+
+
+def _met(question: Question, met: Met | None) -> dict[str, Any]:
+    """Return what an answer tells of a condition, in the place of what holds of all rows."""
+    if met is None:
+        return {}
+    told = {"condition": question.where, "rows": met.rows, "lacking": met.lacking}
+    return {"gallery": sum(map(len, met.numbers)), "search": "exact", "where": told}
 
 
 @contextlib.contextmanager
@@ -80,6 +91,7 @@ class Service:
         """
         self.subject, self.memories, self.notes = subject, tuple(memories), list[str]()
         self.shelves: dict[Modality, Shelf] = {}
+        self._conditions = Conditions()
         subject.prepare(progress)
         held = in_order({each for memory in memories for each in memory.modalities})
         for number, modality in enumerate(held):
@@ -95,7 +107,9 @@ class Service:
                 self.notes.append(f"{memory.path}: too large to be compared with its sha256; see cmcr info --verify")
         if known:
             shares = self.subject.shares.get(modality, {})
-            self.shelves[modality] = Shelf(self.subject.space, known, modality, index, shares)
+            left = memory_bytes() // 2 - sum(shelf.bytes for shelf in self.shelves.values())
+            most = min(memory_bytes() // 4, left)
+            self.shelves[modality] = Shelf(self.subject.space, known, modality, index, shares, most)
             self.notes += self.shelves[modality].notes
 
     def _lacks(self, memory: Memory, modality: Modality) -> bool:
@@ -173,24 +187,41 @@ class Service:
         told = {"space": subject.name, "method": space.method, "dim": space.dim, "presets": list(space.presets)}
         return told | {"queries": asked, "galleries": searched}
 
-    def search(self, question: Question) -> dict[str, Any]:
+    def meet(self, question: Question, seconds: float = SECONDS) -> Met | None:
+        """Return the rows that meet a question's condition; None: it has none.
+
+        Raises:
+            InputError: no such modality.
+            ItemError: it is no condition of theirs; see ``Conditions.meet``, also for what else is raised.
+        """
+        if question.where is None:
+            return None
+        return self._conditions.meet(self.shelf(question.modality), question.where, seconds)
+
+    def search(self, question: Question, met: Met | None = None) -> dict[str, Any]:
         """Return an answer as ``cmcr retrieve --json`` prints it; each hit has its ``row``, too.
+
+        Args:
+            question: What is asked.
+            met: What ``meet`` returned of it; found here when left out.
 
         Raises:
             InputError: it names what is not here.
-            ItemError: it has no answer: nothing here embeds it, the terms cancel out, or the weights sum to 0.
+            ItemError: it has no answer: nothing here embeds it, the terms cancel out, the weights sum to 0, or its
+                condition is none.
         """
+        met = met or self.meet(question)
         subject, shelf = self.subject.weighed(question.weights), self.shelf(question.modality)
         asked = self._asked(subject, question)
         shares = subject.shares.get(shelf.modality) if question.weights else None
         with _unanswered():
-            found = shelf.search(asked.vector, question.k, shares)
+            found = shelf.search(asked.vector, question.k, shares, met and met.numbers)
         told = {"query": question.name, "query_modality": asked.modality, "encoder": asked.encoder}
         notes = {"notes": asked.notes} if asked.notes else {}
         hits = [self._hit(shelf, each) for each in found]
-        return self._facts(subject, shelf) | told | notes | {"hits": hits}
+        return self._facts(subject, shelf, exact=met is not None) | _met(question, met) | told | notes | {"hits": hits}
 
-    def _facts(self, subject: ReadySubject, shelf: Shelf) -> dict[str, Any]:
+    def _facts(self, subject: ReadySubject, shelf: Shelf, exact: bool) -> dict[str, Any]:
         facts = {
             "space": subject.name,
             "method": subject.space.method,
@@ -199,7 +230,7 @@ class Service:
             "gallery": shelf.rows,
             "search": "+".join(dict.fromkeys(part.kind for part in shelf.parts)),
         }
-        return facts | ({"scores": shelf.scores} if shelf.scores else {}) | subject.told_shares()
+        return facts | ({"scores": shelf.scores} if shelf.scores and not exact else {}) | subject.told_shares()
 
     def _hit(self, shelf: Shelf, found: Found) -> dict[str, Any]:
         told = {name: value for name, value in asdict(found.hit).items() if name != "memory"}  # the row tells it
@@ -212,6 +243,8 @@ class Service:
             InputError: as ``search``.
             ItemError: as ``search``.
         """
+        if question.where is not None:
+            raise InputError("where chooses among rows, and /embed looks at none; leave it out")
         if question.modality is not None:  # it says nothing here, but a wrong one is a mistake
             self.shelf(question.modality)
         asked = self._asked(self.subject.weighed(question.weights), question)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from cmcr.ask.filters import Filtered
 from cmcr.ask.gallery import Gallery
 from cmcr.ask.retrieve import Hit, open_index, retrieve
 from cmcr.decode.common import memory_bytes
@@ -18,10 +18,11 @@ from cmcr.memory import Memory, Row
 from cmcr.modality import Modality
 from cmcr.search import ExactIndex, Hits, Index, index_path
 from cmcr.search.faiss import FaissIndex
+from cmcr.serve.kept import OWN, Kept
 from cmcr.space import ConnectedSpace
 
-KEPT = 4
-"""Weightings of a gallery that stay projected: one slider moved back and forth makes a few."""
+_BLOCK = 8192
+"""Rows picked out at a time."""
 
 
 class Found(NamedTuple):
@@ -50,6 +51,11 @@ class Part:
     kind: str
     first: int
     vectors: np.ndarray | None = None
+
+    @property
+    def bytes(self) -> int:
+        """What its vectors take."""
+        return 0 if self.vectors is None else self.vectors.nbytes
 
 
 class _Already:
@@ -83,8 +89,9 @@ class Shelf:
         modality: Modality,
         kind: str = "exact",
         shares: Mapping[str, float] | None = None,
+        most: int | None = None,
     ) -> None:
-        """Open what is searched; exact search keeps the projected vectors, within a quarter of memory for each part.
+        """Open what is searched; exact search keeps the projected vectors, as far as they may take memory.
 
         Args:
             space: Where the memories lie.
@@ -92,6 +99,8 @@ class Shelf:
             modality: What of them.
             kind: ``exact``, or the kind of the indexes that ``cmcr index`` made: used where there is one.
             shares: By encoder, how much its view counts where several see an item.
+            most: Bytes that projected vectors may take; None: a quarter of memory. Those of other weights, of which
+                the last ones stay (one slider moved back and forth makes a few), may take another quarter of it.
 
         Raises:
             InputError: the weights of all who see an item are 0.
@@ -100,10 +109,11 @@ class Shelf:
         self.modality, self.notes = modality, list[str]()
         self._space, self._kind = space, kind
         self._groups = self._grouped(memories)
-        self._lock = threading.Lock()
-        self._weighed: OrderedDict[tuple[tuple[str, float], ...], tuple[Part, ...]] = OrderedDict()
+        self._most = memory_bytes() // 4 if most is None else most
+        self._weighing = threading.Lock()
+        self._weighed = Kept[tuple[tuple[str, float], ...], tuple[Part, ...]](self._most // 4)
         self._own = dict(shares or {})
-        self.parts = self._parts(self._own)
+        self.parts = self._parts(self._own, self._most)
 
     def _grouped(self, memories: Sequence[Memory]) -> list[list[Memory]]:
         """Put memories of different encoders together whose rows of one id are one thing; others stand alone."""
@@ -129,19 +139,24 @@ class Shelf:
             return False
         return True
 
-    def _parts(self, shares: Mapping[str, float], before: tuple[Part, ...] = ()) -> tuple[Part, ...]:
+    def _parts(self, shares: Mapping[str, float], most: int, before: tuple[Part, ...] = ()) -> tuple[Part, ...]:
         made: list[Part] = []
         for number, group in enumerate(self._groups):
             if before and len(group) == 1:  # no weight changes it
                 made.append(before[number])
                 continue
             own = {name: share for name, share in shares.items() if name in [each.encoder.name for each in group]}
-            gallery = group[0] if len(group) == 1 else Gallery(self._space, group, self.modality, own)
+            old = before[number].gallery if before else None
+            gallery = old.weighed(own) if isinstance(old, Gallery) else self._gallery(group, own)
             first = made[-1].first + made[-1].gallery.rows(self.modality) if made else 0
-            made.append(self._part(tuple(group), gallery, first))
+            made.append(self._part(tuple(group), gallery, first, most))
+            most -= made[-1].bytes
         return tuple(made)
 
-    def _part(self, memories: tuple[Memory, ...], gallery: Memory, first: int) -> Part:
+    def _gallery(self, group: list[Memory], shares: Mapping[str, float]) -> Memory:
+        return group[0] if len(group) == 1 else Gallery(self._space, group, self.modality, shares)
+
+    def _part(self, memories: tuple[Memory, ...], gallery: Memory, first: int, most: int) -> Part:
         if not isinstance(gallery, Gallery) and self._kind != "exact":
             path = index_path(gallery.path, self._space.fingerprint, self.modality, self._kind)
             if path.is_file():
@@ -149,11 +164,15 @@ class Shelf:
                 return Part(memories, gallery, index, self._kind, first)
             self.notes.append(f"{gallery.path} has no {self._kind} index of its {self.modality} rows: searched exactly")
         size = gallery.rows(self.modality) * self._space.dim * 4
-        if size > memory_bytes() // 4:
-            self.notes.append(f"{gallery.path}: {size >> 20} MiB of {self.modality} are projected anew at each query")
+        if size > most:
+            self._note(f"{gallery.path}: {size >> 20} MiB of {self.modality} are projected anew at each query")
             return Part(memories, gallery, open_index(self._space, gallery, self.modality), "exact", first)
         vectors = np.concatenate(list(self._projected(gallery)))
         return Part(memories, gallery, ExactIndex(lambda: [vectors]), "exact", first, vectors)
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:  # other weights meet with what has been told
+            self.notes.append(note)
 
     def _projected(self, gallery: Memory) -> Iterable[np.ndarray]:
         if isinstance(gallery, Gallery):
@@ -164,6 +183,11 @@ class Shelf:
     def rows(self) -> int:
         """How many rows there are."""
         return sum(part.gallery.rows(self.modality) for part in self.parts)
+
+    @property
+    def bytes(self) -> int:
+        """What its projected vectors take, those of other weights that are kept included."""
+        return sum(part.bytes for part in self.parts) + self._weighed.bytes
 
     @property
     def mixed(self) -> tuple[str, ...]:
@@ -200,50 +224,78 @@ class Shelf:
             return np.asarray(part.vectors[own])
         memory = part.gallery
         if not isinstance(memory, Gallery):
-            raw = memory.vectors(self.modality, [own])
-            vector: np.ndarray = self._space.project(raw, encoder=memory.encoder.name, modality=self.modality)[0]
-            return vector
+            return np.asarray(self._raw(memory, [own])[0])
         for block in memory.projected():
             if own < len(block):
                 return np.asarray(block[own])
             own -= len(block)
         raise IndexError(f"{self.modality}/{number}: the memories have become shorter")
 
-    def search(self, vector: np.ndarray, k: int, shares: Mapping[str, float] | None = None) -> list[Found]:
+    def among(self, part: Part, met: Sequence[Filtered]) -> np.ndarray:
+        """Return the numbers of a part's rows of which a memory's row is among those ``met``, of each memory some."""
+        rows = [each.numbers for each in met]
+        return part.gallery.items_of(rows) if isinstance(part.gallery, Gallery) else rows[0]
+
+    def search(
+        self,
+        vector: np.ndarray,
+        k: int,
+        shares: Mapping[str, float] | None = None,
+        among: Sequence[np.ndarray] | None = None,
+    ) -> list[Found]:
         """Return the ``k`` rows nearest to a (dim,) unit vector of the space, best first.
 
         Args:
             vector: The query.
             k: Hits wanted.
             shares: By encoder, how much its view counts where several see an item; None: as the shelf was opened.
+            among: For each part the numbers of its rows that may be found, ascending; they are compared exactly. None:
+                all.
 
         Raises:
             InputError: the weights of all who see an item are 0.
         """
-        # Here, and in each part, rows that a filter over metadata leaves out would be taken from what is searched.
-        found = [each for part in self._parts_for(shares) for each in self._search(part, vector, k)]
+        parts = self._parts_for(shares)
+        chosen = zip(parts, among or [None] * len(parts), strict=True)
+        found = [each for part, own in chosen for each in self._search(part, vector, k, own)]
         best = sorted(found, key=lambda each: (-each.hit.score, each.number))[:k]
         return [Found(replace(each.hit, rank=rank), each.number) for rank, each in enumerate(best, 1)]
 
-    def _search(self, part: Part, vector: np.ndarray, k: int) -> list[Found]:
-        hits = part.index.search(vector[None], k)
+    def _search(self, part: Part, vector: np.ndarray, k: int, among: np.ndarray | None) -> list[Found]:
+        if among is None:
+            hits = part.index.search(vector[None], k)
+        else:
+            scores, places = ExactIndex(lambda: self._picked(part, among), unit=True).search(vector[None], k)
+            hits = Hits(scores, among[places])
         rows = hits.rows[0][hits.rows[0] >= 0]
         told = retrieve(self._space, vector[None], part.gallery, self.modality, k, _Already(hits))[0]
         return [Found(hit, part.first + int(row)) for hit, row in zip(told, rows, strict=True)]
 
+    def _picked(self, part: Part, among: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield (n, dim) unit vectors of the space of some rows, in their order."""
+        if part.vectors is None and isinstance(part.gallery, Gallery):
+            first = 0
+            for block in part.gallery.projected():
+                yield block[among[(among >= first) & (among < first + len(block))] - first]
+                first += len(block)
+            return
+        for start in range(0, len(among), _BLOCK):
+            own = among[start : start + _BLOCK]
+            yield self._raw(part.gallery, own) if part.vectors is None else part.vectors[own]
+
+    def _raw(self, memory: Memory, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        raw = memory.vectors(self.modality, rows)
+        return self._space.project(raw, encoder=memory.encoder.name, modality=self.modality)
+
     def _parts_for(self, shares: Mapping[str, float] | None) -> tuple[Part, ...]:
-        """Return the parts as other weights put their items; the last few are kept."""
+        """Return the parts as other weights put their items; the last few are kept, and one at a time is made."""
         wanted = {name: share for name, share in (shares or {}).items() if name in self.mixed}
         if shares is None or wanted == self._own or not self.mixed:
             return self.parts
         key = tuple(sorted(wanted.items()))
-        with self._lock:
-            if key in self._weighed:
-                self._weighed.move_to_end(key)
-                return self._weighed[key]
-        made = self._parts(wanted, self.parts)
-        with self._lock:
-            self._weighed[key] = made
-            while len(self._weighed) > KEPT:
-                self._weighed.popitem(last=False)
-        return made
+        with self._weighing:
+            found = self._weighed.find(key)
+            if found is None:
+                found = self._parts(wanted, self._most // 4 - OWN, self.parts)
+                self._weighed.keep(key, found, sum(part.bytes for part in found if isinstance(part.gallery, Gallery)))
+            return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from cmcr.modality import Modality, of_suffix
 from cmcr.printable import printable
 from cmcr.serve.question import Question, Term, checked_k
 
-FIELDS = ("file", "modality", "query_modality", "k", "weight", "up")
+FIELDS = ("file", "modality", "query_modality", "k", "weight", "up", "where")
 MOST_FIELDS = 32
 _LONGEST = 120
 
@@ -72,7 +72,7 @@ class Uploads:
         if up and modality is not Modality.POINT_CLOUD:
             raise ItemError(f"up is for point clouds, and {name} is {modality}; leave it out")
         weights = tuple(str(each) for each in form.getlist("weight"))
-        question = Question((), texts["modality"], checked_k(_number(texts["k"] or "10")), weights)
+        question = Question((), texts["modality"], checked_k(_number(texts["k"] or "10")), weights, texts["where"])
         return Form(name, suffix, modality, await file.read(), question, up)  # type: ignore[arg-type]
 
     def _modality(self, said: str | None, suffix: str) -> Modality:
@@ -94,8 +94,7 @@ class Uploads:
             file.flush()
             stem = PurePosixPath(form.name).stem
             item = Item(stem, form.modality, form.name, path=Path(file.name), up=form.up)
-            question = form.question
-            return asked(Question((Term(item=item),), question.modality, question.k, question.weights))
+            return asked(replace(form.question, terms=(Term(item=item),)))
 
 
 def _text(form: FormData, name: str) -> str | None:

@@ -8,7 +8,7 @@ const $ = (id) => document.getElementById(id);
 const MOST_SECONDS = 10;
 const NAMES = { image: "a picture", audio: "a sound", point_cloud: "a cloud" };
 const SIGN = /(?:^|\s)([+\-−])\s+/; // a sign stands between blanks: well-known is a word
-const state = { text: "", row: null, file: null, modality: "", k: 12, weights: {} };
+const state = { text: "", row: null, file: null, modality: "", k: 12, weights: {}, where: "" };
 let space = null, plane = null, asking = null, recording = null;
 
 // "dog - bark" -> dog, and bark taken away.
@@ -41,6 +41,7 @@ function address() {
   asked.set("in", state.modality);
   asked.set("k", state.k);
   for (const [who, weight] of Object.entries(state.weights)) asked.append("w", `${who}=${weight}`);
+  if (state.where) asked.set("where", state.where);
   return `/?${asked}`;
 }
 
@@ -52,6 +53,7 @@ function readAddress() {
   state.modality = held.includes(asked.get("in")) ? asked.get("in") : held[0];
   state.k = Math.max(1, Math.min(500, Number(asked.get("k")) || 12));
   state.weights = {};
+  state.where = (asked.get("where") ?? "").trim();
   for (const each of asked.getAll("w")) {
     const cut = each.lastIndexOf("=");
     if (cut > 0 && Number.isFinite(Number(each.slice(cut + 1)))) state.weights[each.slice(0, cut)] = Number(each.slice(cut + 1));
@@ -64,6 +66,7 @@ function request() {
   if (!state.file) {
     const sum = [...(state.row ? [{ row: state.row, sign: 1 }] : []), ...terms(state.text)];
     const body = { terms: sum, modality: state.modality, k: state.k, weights: state.weights };
+    if (state.where) body.where = state.where;
     return { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   }
   const form = new FormData();
@@ -71,12 +74,13 @@ function request() {
   form.append("modality", state.modality);
   form.append("k", state.k);
   for (const [who, weight] of Object.entries(state.weights)) form.append("weight", `${who}=${weight}`);
+  if (state.where) form.append("where", state.where);
   return { method: "POST", body: form };
 }
 
 async function search({ remember = true } = {}) {
   showState();
-  if (remember && !state.file) history.pushState(null, "", address());
+  if (remember && !state.file && address() !== location.pathname + location.search) history.pushState(null, "", address());
   if (!asksSomething()) return;
   asking?.abort();
   const own = (asking = new AbortController());
@@ -102,9 +106,10 @@ function show(answer, seconds) {
   $("examples").hidden = true;
   list.className = { text: "texts", audio: "sounds" }[answer.modality] ?? "";
   list.replaceChildren(...hits.map((hit) => card(hit, scaleOf(hits), state.row, searchOn)));
-  const notes = answer.notes ? `; ${answer.notes.join("; ")}` : "";
+  const { lacking } = answer.where ?? {}, unknown = lacking ? `; ${lacking.toLocaleString("en")} rows lack a value that the condition asks for` : "";
+  const notes = unknown + (answer.notes ? `; ${answer.notes.join("; ")}` : "");
   $("status").textContent =
-    `${hits.length} of ${answer.gallery.toLocaleString("en")} ${readable(answer.modality)} rows nearest to ` +
+    `${hits.length} of ${answer.gallery.toLocaleString("en")} ${readable(answer.modality)} rows${answer.where ? " that meet the condition" : ""} nearest to ` +
     `“${answer.query}” (${readable(answer.query_modality)}, seen by ${answer.encoder}), in ${seconds.toFixed(2)} s${notes}`;
   $("link").hidden = Boolean(state.file);
   $("still").hidden = answer.modality !== "point_cloud";
@@ -124,6 +129,8 @@ function showState() {
   $("text").value = state.text;
   $("text").placeholder = state.row ? "+ red, or - bark: words to add or take away" : "two red drums, or a sum: dog - bark";
   $("k").value = state.k;
+  $("where").value = state.where;
+  if (state.where || Object.keys(state.weights).length) $("more").open = true;
   for (const input of $("modalities").querySelectorAll("input")) input.checked = input.value === state.modality;
   showFrom();
   for (const box of $("sliders").querySelectorAll("[data-modality]")) {
@@ -264,8 +271,7 @@ function setUpWeights() {
     boxes.push(box);
   }
   $("sliders").replaceChildren(...boxes);
-  $("weights").hidden = boxes.length === 0;
-  $("weights").open = Object.keys(state.weights).length > 0;
+  $("weights-too").hidden = boxes.length === 0;
 }
 
 function slider(who, name) {
@@ -278,6 +284,7 @@ function slider(who, name) {
 
 function readText() {
   state.text = $("text").value;
+  state.where = $("where").value.trim();
 }
 
 function listen() {
@@ -289,7 +296,7 @@ function listen() {
     if (asksSomething()) search();
     else $("text").focus();
   });
-  $("k").addEventListener("change", () => $("ask").requestSubmit());
+  for (const id of ["k", "where"]) $(id).addEventListener("change", () => { readText(); if (asksSomething()) $("ask").requestSubmit(); });
   $("file").addEventListener("change", () => { if ($("file").files[0]) ask($("file").files[0]); $("file").value = ""; });
   addEventListener("popstate", () => { readAddress(); begin(); });
   $("link").addEventListener("click", async () => {
