@@ -160,6 +160,26 @@ def test_weights_are_asked_with(tab):
     assert "w=" not in tab.url
 
 
+def test_a_condition_is_asked_with_and_part_of_the_link(tab):
+    pytest.importorskip("duckdb")
+    tab.goto("/?q=dog&in=image&k=12")
+    assert len(hits(tab)) == 12
+    tab.get_by_text("Conditions and weights").click()
+    tab.get_by_label("Only where").fill("id IN ('p2', 'p7')")
+    tab.keyboard.press("Enter")
+    until(tab, "document.querySelector('#status').textContent.startsWith('2 of 2 image rows that meet')")
+    some = hits(tab)
+    assert some == rows_of(tab, text="dog", modality="image", k=12, where="id IN ('p2', 'p7')")
+    tab.reload()
+    assert hits(tab) == some and tab.evaluate("document.querySelector('#more').open")
+    tab.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": png(50)})
+    until(tab, "document.querySelector('#status').textContent.includes('a.png')")
+    assert sorted(hits(tab)) == sorted(some)
+    tab.go_back()
+    until(tab, "document.querySelectorAll('#hits .card').length === 12")
+    assert tab.get_by_label("Only where").input_value() == ""
+
+
 def test_files_are_chosen_dropped_and_recorded(tab):
     tab.goto("/?in=text")
     tab.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": png(50)})

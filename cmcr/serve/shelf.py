@@ -256,8 +256,9 @@ class Shelf:
             InputError: the weights of all who see an item are 0.
         """
         parts = self._parts_for(shares)
-        chosen = zip(parts, among or [None] * len(parts), strict=True)
-        found = [each for part, own in chosen for each in self._search(part, vector, k, own)]
+        chosen: Sequence[np.ndarray | None] = [None] * len(parts) if among is None else among
+        pairs = zip(parts, chosen, strict=True)
+        found = [each for part, own in pairs for each in self._search(part, vector, k, own)]
         best = sorted(found, key=lambda each: (-each.hit.score, each.number))[:k]
         return [Found(replace(each.hit, rank=rank), each.number) for rank, each in enumerate(best, 1)]
 
