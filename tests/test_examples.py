@@ -48,7 +48,10 @@ def test_the_recipes_of_many_spaces_say_what_the_defaults_are(name):
     assert {key for key, value in recipe.to_dict().items() if default.to_dict()[key] != value} <= {"hidden"}
 
 
-@pytest.mark.parametrize("name", CASES)
+LONG = {"missing_modalities.py", "omnibind.py", "one_vector_for_both.py", "some_pairs.py", "sound_to_picture.py"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] * (each in LONG)) for each in CASES])
 def test_example_runs(name, tmp_path):
     flags, said = CASES[name]
     command = [sys.executable, str(EXAMPLES / name), str(tmp_path / "out"), *flags]

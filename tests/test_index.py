@@ -70,7 +70,7 @@ def test_rows_that_differ_in_the_last_bits_are_told_apart_as_in_float64(seed, ro
     np.testing.assert_array_equal(got.scores, want_scores)
 
 
-@pytest.mark.parametrize("asked", [1, 3, 100])
+@pytest.mark.parametrize("asked", [1, 3])
 def test_rows_known_to_be_unit_vectors_give_the_same_hits_whatever_the_tiles(asked):
     gallery, queries = clustered(70_000, 16, seed=5), clustered(asked, 16, seed=6)
     want_rows, want_scores = naive(gallery, queries, 10)
