@@ -181,7 +181,10 @@ def _parsed(db: Any, condition: str, where: str) -> Any:
     """Return the tree of an expression, as DuckDB parses it; refuse whatever is more than that."""
     tree, bare = (_tree(db, _QUERY + each) for each in (condition, "true"))
     if tree["error"]:
-        raise InputError(f"--where {where[:200]!r}: {tree.get('error_message', 'not an expression')}")
+        told = str(tree.get("error_message", "not an expression"))
+        if "SELECT statements" in told:  # something follows that is no condition
+            told = "expected one condition and nothing after it"
+        raise InputError(f"--where {where[:200]!r}: {told}")
     nodes = [each["node"] for each in tree["statements"]]
     found = nodes[0].pop("where_clause", None)
     alone = bare["statements"][0]["node"]
