@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -67,27 +67,46 @@ class ModelConfig:
         _expect(4 * numbers <= memory_bytes() // 2, f"its weights take {4e-9 * numbers:.1f} GB, above half of memory")
 
 
+class Checkable(Protocol):
+    """A config that can tell whether its parts fit together: ValueError where they do not."""
+
+    def check(self) -> None:
+        """Refuse parts that do not fit together."""
+        ...
+
+
+_Config = TypeVar("_Config", bound=Checkable)
+
+
 def read_config(folder: Path) -> ModelConfig:
     """Return the config of a classifier's folder.
 
     Raises:
         ArtifactError: not a classifier, of another version, or damaged.
     """
+    absent = f"not a classifier (no config.json); make one with: cmcr classify fit -o {folder}"
+    return checked_config(ModelConfig, folder, (FORMAT, VERSION), absent, CURE)
+
+
+def checked_config(of: type[_Config], folder: Path, form: tuple[str, int], absent: str, cure: str) -> _Config:
+    """Return what ``config.json`` of a folder says, as ``of``, of the format and version ``form``.
+
+    Raises:
+        ArtifactError: there is none (then ``absent`` is told), or it is another, or damaged (then ``cure`` is).
+    """
     path = folder / "config.json"
     if not path.exists():
-        raise ArtifactError(
-            f"{folder}: not a classifier (no config.json); make one with: cmcr classify fit -o {folder}"
-        )
-    with reading(path, CURE, what="is damaged or was edited by hand"):
+        raise ArtifactError(f"{folder}: {absent}")
+    with reading(path, cure, what="is damaged or was edited by hand"):
         value = read_json(path)
         _expect(isinstance(value, dict), "not an object")
         found = value.get("format"), value.get("version")
-        if found != (FORMAT, VERSION):
+        if found != form:
             raise ArtifactError(
-                f"{path}: format {found[0]!r} version {found[1]!r}, expected {FORMAT!r} version {VERSION}; {CURE}"
+                f"{path}: format {found[0]!r} version {found[1]!r}, expected {form[0]!r} version {form[1]}; {cure}"
             )
         try:
-            config: ModelConfig = checked(ModelConfig, value)
+            config: _Config = checked(of, value)
         except InputError as error:  # a setting out of its range
             raise ValueError(str(error)) from None
         config.check()

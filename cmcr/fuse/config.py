@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from safetensors.torch import load as load_tensors
 
+from cmcr.classify.config import checked_config
 from cmcr.classify.table import Channel
 from cmcr.decode import memory_bytes
-from cmcr.errors import ArtifactError, InputError
+from cmcr.errors import ArtifactError
 from cmcr.fuse.network import Fusion
 from cmcr.fuse.settings import FuseSettings
 from cmcr.fuse.train import new_network
-from cmcr.reading import read_bytes, read_json, reading
-from cmcr.schema import checked
+from cmcr.reading import read_bytes, reading
 
 FORMAT, VERSION = "cmcr-fusion", 1
 WEIGHTS = "model.safetensors"
@@ -68,25 +68,8 @@ def read_config(folder: Path) -> FusionConfig:
     Raises:
         ArtifactError: not a fusion, of another version, or damaged.
     """
-    path = folder / "config.json"
-    if not path.exists():
-        raise ArtifactError(
-            f"{folder}: not a fusion (no config.json); make one with: cmcr fuse A:MODALITY B:MODALITY -o"
-        )
-    with reading(path, CURE, what="is damaged or was edited by hand"):
-        value = read_json(path)
-        _expect(isinstance(value, dict), "not an object")
-        found = value.get("format"), value.get("version")
-        if found != (FORMAT, VERSION):
-            raise ArtifactError(
-                f"{path}: format {found[0]!r} version {found[1]!r}, expected {FORMAT!r} version {VERSION}; {CURE}"
-            )
-        try:
-            config: FusionConfig = checked(FusionConfig, value)
-        except InputError as error:  # a setting out of its range
-            raise ValueError(str(error)) from None
-        config.check()
-    return config
+    absent = "not a fusion (no config.json); make one with: cmcr fuse A:MODALITY B:MODALITY -o"
+    return checked_config(FusionConfig, folder, (FORMAT, VERSION), absent, CURE)
 
 
 def read_network(folder: Path, config: FusionConfig) -> Fusion | None:
