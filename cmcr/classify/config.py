@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -57,14 +58,32 @@ class ModelConfig:
         _expect(bool(self.channels), "it has no channel")
         _expect(len(self.classes) > 1, f"it has {len(self.classes)} classes, expected two or more")
         _expect(len(set(self.classes)) == len(self.classes), "two classes have one name")
-        for number, each in enumerate(self.channels):
-            _expect(each.dim > 0, f"channel {each.name!r} has {each.dim} components")
-            twice = any(each.fits(other) or each.name == other.name for other in self.channels[:number])
-            _expect(not twice, f"channel {each.name!r} stands there twice")
+        check_channels(self.channels)
         width = self.settings.width
         numbers = (sum(each.dim for each in self.channels) + len(self.classes)) * (width + 1)
         numbers += len(self.channels) * width * (width + 3)
-        _expect(4 * numbers <= memory_bytes() // 2, f"its weights take {4e-9 * numbers:.1f} GB, above half of memory")
+        check_size(numbers)
+
+
+def check_channels(channels: Sequence[Channel]) -> None:
+    """Check that each channel has components and stands there once.
+
+    Raises:
+        ValueError: one does not.
+    """
+    for number, each in enumerate(channels):
+        _expect(each.dim > 0, f"channel {each.name!r} has {each.dim} components")
+        twice = any(each.fits(other) or each.name == other.name for other in channels[:number])
+        _expect(not twice, f"channel {each.name!r} stands there twice")
+
+
+def check_size(numbers: int) -> None:
+    """Check that this machine can hold so many float32 weights.
+
+    Raises:
+        ValueError: they take more than half of its memory.
+    """
+    _expect(4 * numbers <= memory_bytes() // 2, f"its weights take {4e-9 * numbers:.1f} GB, above half of memory")
 
 
 class Checkable(Protocol):
@@ -76,6 +95,7 @@ class Checkable(Protocol):
 
 
 _Config = TypeVar("_Config", bound=Checkable)
+_Network = TypeVar("_Network", bound=torch.nn.Module)
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -119,23 +139,39 @@ def read_towers(folder: Path, config: ModelConfig) -> Towers:
     Raises:
         ArtifactError: the file of weights is missing, damaged, not the config's, or of other shapes.
     """
-    path = folder / "model.safetensors"
-    with reading(path, CURE, what="is damaged"):
+    return checked_weights(config.towers, folder / "model.safetensors", config.model_sha256, CURE)
+
+
+def checked_weights(network: Callable[[], _Network], path: Path, sha256: str, cure: str) -> _Network:
+    """Return the network of a config with the weights of a file, for use.
+
+    No more is read than the config's own tensors take, and nothing is believed before its sha256 is the config's.
+
+    Args:
+        network: Makes the network, untrained.
+        path: A safetensors file.
+        sha256: What the config says of it.
+        cure: What to do where it is not that.
+
+    Raises:
+        ArtifactError: it is missing, damaged, not the config's, or of other shapes.
+    """
+    with reading(path, cure, what="is damaged"):
         with torch.device("meta"):
-            expected = config.towers().state_dict()
+            expected = network().state_dict()
         size = sum(tensor.numel() * tensor.element_size() for tensor in expected.values())
         data = read_bytes(path, size + HEADER_BYTES)
-        if hashlib.sha256(data).hexdigest() != config.model_sha256:
-            raise ArtifactError(f"{path} is not the file config.json names; {CURE}")
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ArtifactError(f"{path} is not the file config.json names; {cure}")
         found = load_tensors(data)
         _expect(found.keys() == expected.keys(), "it has not the tensors that config.json asks for")
         for key, asked in expected.items():
             same = found[key].shape == asked.shape and found[key].dtype == asked.dtype
             _expect(same, f"{key} is {tuple(found[key].shape)}, config.json says {tuple(asked.shape)}")
             _expect(bool(found[key].isfinite().all()), f"{key} holds values that are not finite")
-        towers = config.towers()
-        towers.load_state_dict(found)
-    return towers.eval()
+        made = network()
+        made.load_state_dict(found)
+    return made.eval()
 
 
 def refuse_other(folder: Path) -> None:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load as load_tensors
 
-from cmcr.classify.config import checked_config
+from cmcr.classify.config import check_channels, check_size, checked_config, checked_weights
 from cmcr.classify.table import Channel
-from cmcr.decode import memory_bytes
-from cmcr.errors import ArtifactError
 from cmcr.fuse.network import Fusion
 from cmcr.fuse.settings import FuseSettings
 from cmcr.fuse.train import new_network
-from cmcr.reading import read_bytes, reading
 
 FORMAT, VERSION = "cmcr-fusion", 1
 WEIGHTS = "model.safetensors"
-HEADER_BYTES = 1 << 20
-"""Bytes of names and shapes in a file of weights, at most."""
 MAX_LAYERS = 1000
 CURE = "fuse anew with cmcr fuse"
 
@@ -52,14 +45,11 @@ class FusionConfig:
             ValueError: they do not.
         """
         _expect(len(self.channels) > 1, f"it has {len(self.channels)} channels, expected two or more")
-        for number, each in enumerate(self.channels):
-            _expect(each.dim > 0, f"channel {each.name!r} has {each.dim} components")
-            twice = any(each.fits(other) or each.name == other.name for other in self.channels[:number])
-            _expect(not twice, f"channel {each.name!r} stands there twice")
+        check_channels(self.channels)
         width, layers = self.settings.width, self.settings.layers
         _expect(layers <= MAX_LAYERS, f"it has {layers} layers")
         numbers = sum(each.dim for each in self.channels) * (width + 1) + 13 * layers * width * (width + 1)
-        _expect(4 * numbers <= memory_bytes() // 2, f"its weights take {4e-9 * numbers:.1f} GB, above half of memory")
+        check_size(numbers)
 
 
 def read_config(folder: Path) -> FusionConfig:
@@ -78,26 +68,9 @@ def read_network(folder: Path, config: FusionConfig) -> Fusion | None:
     Raises:
         ArtifactError: the file of weights is missing, damaged, not the config's, or of other shapes.
     """
-    path = folder / WEIGHTS
-    with reading(path, CURE, what="is damaged"):
-        with torch.device("meta"):
-            empty = config.network()
-        expected = empty.state_dict() if empty else {}
-        size = sum(tensor.numel() * tensor.element_size() for tensor in expected.values())
-        data = read_bytes(path, size + HEADER_BYTES)
-        if hashlib.sha256(data).hexdigest() != config.model_sha256:
-            raise ArtifactError(f"{path} is not the file config.json names; {CURE}")
-        found = load_tensors(data)
-        _expect(found.keys() == expected.keys(), "it has not the tensors that config.json asks for")
-        for key, asked in expected.items():
-            same = found[key].shape == asked.shape and found[key].dtype == asked.dtype
-            _expect(same, f"{key} is {tuple(found[key].shape)}, config.json says {tuple(asked.shape)}")
-            _expect(bool(found[key].isfinite().all()), f"{key} holds values that are not finite")
-        network = config.network()
-        if network is not None:
-            network.load_state_dict(found)
-            network.eval()
-    return network
+    # An objective that trains nothing has a file of no tensors, which is checked like any other.
+    found = checked_weights(lambda: config.network() or torch.nn.Module(), folder / WEIGHTS, config.model_sha256, CURE)
+    return found if isinstance(found, Fusion) else None
 
 
 def _expect(holds: bool, what: str) -> None:
