@@ -247,3 +247,12 @@ def test_views_follow_removed_rows_and_a_memory_that_holds_them_is_not_compacted
     assert held.verify() == []
     assert main(["compact", str(tmp_path / "m")]) == 1
     assert "hold views, which are not rewritten" in capsys.readouterr().err
+
+
+def test_a_release_that_knows_no_views_does_not_add_rows_without_them(tmp_path):
+    for name, spec, version in (("with", ViewSpec(2), 2), ("without", None, 1)):
+        views = None if spec is None else np.ones((1, 2, 8))
+        with MemoryWriter(tmp_path / name, EncoderInfo("made", "", 8)) as writer:
+            packed = pack(np.ones((1, 8)), "float16", [Row("a", "a.png", None, None)], views=views)
+            writer.append_packed(Modality.IMAGE, packed, views=spec)
+        assert json.loads((tmp_path / name / "manifest.json").read_text())["version"] == version

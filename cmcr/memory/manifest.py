@@ -198,9 +198,11 @@ class Manifest:
         translated = {str(m): asdict(each) for m, each in self.translated.items()}
         removed = {str(m): asdict(each) for m, each in self.removed.items()}
         written = {str(m): count for m, count in self.written.items()}
-        said = (("translated", translated), ("removed", removed), ("written", written))
+        views = {str(m): asdict(each) for m, each in self.views.items()}
+        # A release that knows nothing of one of these would add rows without it, or show what is gone.
+        said = (("translated", translated), ("removed", removed), ("written", written), ("views", views))
         new = {name: value for name, value in said if value}
-        found = {
+        return {
             "format": FORMAT,
             "version": VERSION if new or self.dtype == "int8" else 1,
             "encoder": asdict(self.encoder),
@@ -210,9 +212,6 @@ class Manifest:
             "skipped": self.skipped,
             **new,
         }
-        if self.views:  # a memory without any is the same as before there were some
-            found["views"] = {str(m): asdict(views) for m, views in self.views.items()}
-        return found
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
