@@ -91,14 +91,16 @@ def progress(label: str) -> Iterator[Progress]:
 
 def _lines(label: str) -> Progress:
     """Return a callback for a log: what takes longer than a pause says how far it is, and how long it will take."""
-    started = told = time.monotonic()
+    told = time.monotonic()
+    first: tuple[float, int] | None = None
 
     def update(done: int, total: int, note: str = "") -> None:
-        nonlocal told
+        nonlocal told, first
         now = time.monotonic()
-        if now - told >= _PAUSE and done:
+        start, before = first = first or (now, done)  # what an earlier run has done says nothing of the pace
+        if now - told >= _PAUSE and done > before:
             told = now
-            left = (now - started) / done * (total - done)
+            left = (now - start) / (done - before) * (total - done)
             say(f"{label}: {done:,} of {total:,}, about {_lasting(left)} left{f' ({note})' if note else ''}")
 
     return update

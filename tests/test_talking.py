@@ -54,8 +54,17 @@ def test_a_log_says_how_far_it_is_now_and_then_and_how_long_it_takes(monkeypatch
             progress(done, 1000, "part\x1b[31m 2" if done == 30 else "")
     assert capsys.readouterr().err.splitlines() == [
         "embed texts: 30 of 1,000, about 6 min 28 s left (part?[31m 2)",
-        "embed texts: 50 of 1,000, about 26 h 23 min left",
+        "embed texts: 50 of 1,000, about 32 h 57 min left",
     ]
+
+
+def test_a_run_that_goes_on_counts_its_own_pace(monkeypatch, capsys):
+    now = iter([0.0, 1.0, 21.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(now))
+    with console.progress("connect") as progress:
+        progress(900, 1000)  # of the run before
+        progress(910, 1000)
+    assert capsys.readouterr().err == "connect: 910 of 1,000, about 3 min 0 s left\n"
 
 
 def test_every_measure_of_a_connection_has_a_meaning(tmp_path, capsys):
