@@ -46,6 +46,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--methods", default=METHODS)
     parser.add_argument("--known", default="0,10,30,100,300,0.8", help="numbers; 0.8: all but those asked")
     parser.add_argument("--seeds", default="0", help="a list")
+    parser.add_argument("--device", default="cpu", help="where views of an ensemble are trained")
     parser.add_argument("--cache", type=Path, help="folder for the views of ensembles")
     parser.add_argument("-o", "--out", type=Path, help="path of the page and the JSON, without a suffix")
     return parser.parse_args()
@@ -61,7 +62,9 @@ def memories(bed: Bed, others: np.ndarray) -> tuple[ArrayMemory, ArrayMemory]:
     return made[0], made[1]
 
 
-def connected(bed: Bed, method: str, others: np.ndarray, known: np.ndarray, seed: int) -> ConnectedSpace:
+def connected(
+    bed: Bed, method: str, others: np.ndarray, known: np.ndarray, seed: int, device: str = "cpu"
+) -> ConnectedSpace:
     """Return the space by a method; one but ``ensemble`` recalls nothing, which saves time and changes no map."""
     a, b = memories(bed, others)
     pairs = [(f"pair{row}", f"pair{row}") for row in known] if len(known) and method != "linear" else None
@@ -69,7 +72,7 @@ def connected(bed: Bed, method: str, others: np.ndarray, known: np.ndarray, seed
         method, seed=seed, pairing="none" if pairs is None else "full"
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        return connect(a, b, out=Path(folder) / "space", config=config, pairs=pairs).space
+        return connect(a, b, out=Path(folder) / "space", config=config, pairs=pairs, device=device).space
 
 
 def projected(space: ConnectedSpace, bed: Bed) -> list[np.ndarray]:
@@ -79,12 +82,12 @@ def projected(space: ConnectedSpace, bed: Bed) -> list[np.ndarray]:
     ]
 
 
-def views_of(bed: Bed, others: np.ndarray, seed: int, path: Path | None) -> Views:
+def views_of(bed: Bed, others: np.ndarray, seed: int, device: str, path: Path | None) -> Views:
     """Return what an ensemble without pairs makes of all rows, or what was kept of it."""
     if path and path.exists():
         with np.load(path) as kept:
             return dict(kept)
-    space = connected(bed, "ensemble", others, others[:0], seed)
+    space = connected(bed, "ensemble", others, others[:0], seed, device)
     config = space.projectors["a"].config
     centers = [space.projectors[name].centers[kind].detach().numpy() for name, kind in zip("ab", KINDS, strict=True)]
     x, y = projected(space, bed)
@@ -136,7 +139,7 @@ def figures(found: list[tuple[int, int]]) -> list[float]:
     return [100 * float(each.mean()) for each in (rank <= 1, rank <= 10, auc)]
 
 
-def measured(bed: Bed, method: str, wanted: float, seed: int, cache: Path | None) -> dict[str, Any]:
+def measured(bed: Bed, method: str, wanted: float, seed: int, device: str, cache: Path | None) -> dict[str, Any]:
     """Return the figures of one method, number of pairs and seed."""
     order = np.random.default_rng(seed).permutation(len(bed.left.eval))
     everyone: list[tuple[int, int]] = []
@@ -149,7 +152,7 @@ def measured(bed: Bed, method: str, wanted: float, seed: int, cache: Path | None
         known = np.sort(np.random.default_rng([seed, fold]).permutation(others)[:count])
         if method == "ensemble":
             path = cache and cache / f"{bed.name.replace('/', '-')}-{seed}-{fold}.npz"
-            cosines = ensemble_cosines(bed, views_of(bed, others, seed, path), known, seed)
+            cosines = ensemble_cosines(bed, views_of(bed, others, seed, device, path), known, seed)
         else:
             x, y = projected(connected(bed, method, others, known, seed), bed)
             cosines = x @ y.T
@@ -212,7 +215,7 @@ def main() -> int:
     ):
         if method not in ("ensemble", *(("linear",) if not known else METHODS.split(",")[1:])):
             continue  # it learns from no pair, or from nothing else
-        row = measured(read_bed(folder), method, known, seed, asked.cache)
+        row = measured(read_bed(folder), method, known, seed, asked.device, asked.cache)
         found.append(row)
         cells = [f"{each:.1f}" for each in (*row["all"], *row["asked"])]
         print(f"| {row['bed']} | {method} | {row['known']} | {seed} |", " | ".join(cells), "|", flush=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bed import both_ways
+from few_rows import both_ways
 from quality import README, replace
 
 from cmcr import ConnectedSpace, Modality
@@ -80,7 +80,7 @@ def main() -> None:
             space.project(views[side][modality](latent), modality=modality, encoder=side)
             for side, modality in OUTER.items()
         ]
-        recall = both_ways(*seen)
+        recall = both_ways(*seen, 1, 5, 10)
         run = folder / "space.run"
         stages = {
             "overlap rows": "pairs/overlap_b.npy",

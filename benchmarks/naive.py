@@ -24,7 +24,7 @@ def recall_top_k(queries: Tensor, memory: Tensor, tau: float, k: int) -> Tensor:
 
 def info_nce(x: Tensor, y: Tensor, tau: float) -> Tensor:
     """Return the symmetric InfoNCE, with all similarities held at once."""
-    logits, target = x @ y.T / tau, torch.arange(len(x))
+    logits, target = x @ y.T / tau, torch.arange(len(x), device=x.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
@@ -41,7 +41,7 @@ def batch_loss(
 
     def complete(x: Tensor | None) -> Tensor:
         assert x is not None
-        return F.normalize(x + torch.randn(x.shape, generator=noise) * config.noise**0.5, dim=1)
+        return F.normalize(x + torch.randn(x.shape, generator=noise, device=noise.device) * config.noise**0.5, dim=1)
 
     texts_a, images = project(projectors[0], complete(rows.overlap_a), complete(rows.pseudo_a))
     texts_b, sounds = project(projectors[1], complete(rows.overlap_b), complete(rows.pseudo_b))

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from cmcr.decode.transform import split_transform
 from cmcr.encoders import load_encoder
 from cmcr.errors import ArtifactError, InputError
 from cmcr.items import Item
@@ -115,7 +116,8 @@ def test_pictures_of_any_usual_shape_are_open_clips_own_to_the_bit(mode, weights
     for size in [(32, 32), (33, 32), (640, 48), (7, 331), (1, 1), (1, 60), *thin]:
         image = picture(sum(size), size)
         prepared = encoder.prepare(item(Modality.IMAGE), png(image, tmp_path / "p.png"))
-        assert torch.equal(prepared, transform(image)), size
+        _, scale = split_transform(transform)
+        assert torch.equal(scale(prepared[None])[0], transform(image)), size
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -129,10 +131,11 @@ def test_a_thin_picture_is_never_scaled_to_a_giant(mode, weights, tmp_path, monk
 
     monkeypatch.setattr(Image.Image, "resize", watched)
     prepared = encoder.prepare(item(Modality.IMAGE), png(image, tmp_path / "p.png"))
-    assert prepared.shape == (3, 32, 32) and 0 < max(max(size) for size in sizes) <= 3232
+    assert prepared.shape == (32, 32, 3) and 0 < max(max(size) for size in sizes) <= 3232
     kept = {"shortest": 100, "longest": 62, "squash": 20_000}[mode]
     left = (20_000 - kept) // 2
-    assert torch.equal(prepared, transform(image.crop((left, 0, 20_000 - left, 1))))
+    _, scale = split_transform(transform)
+    assert torch.equal(scale(prepared[None])[0], transform(image.crop((left, 0, 20_000 - left, 1))))
 
 
 def test_a_text_longer_than_the_context_is_cut(weights):
@@ -303,3 +306,28 @@ def test_only_the_tower_in_use_goes_to_the_device(weights, monkeypatch):
     assert {places[name] for name in places if not name.startswith("visual.")} == {"cpu"}
     encoder._place(Modality.TEXT)
     assert {tensor.device.type for tensor in (*encoder._model.parameters(), *encoder._model.buffers())} == {"meta"}
+
+
+def test_a_split_transform_gives_the_bits_of_the_whole_one():
+    from torchvision import transforms
+
+    parts = [transforms.Resize(20), transforms.CenterCrop(16), transforms.ToTensor()]
+    whole = transforms.Compose([*parts, transforms.Normalize((0.48, 0.46, 0.41), (0.27, 0.26, 0.28))])
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 30, 3), dtype=np.uint8)
+    pictures = [Image.fromarray(each) for each in pixels]
+    cut, scale = split_transform(whole)
+    prepared = [cut(each) for each in pictures]
+    assert prepared[0].dtype == torch.uint8 and prepared[0].shape == (16, 16, 3)
+    batch = scale(torch.stack(prepared))
+    assert batch.is_contiguous() and torch.equal(batch, torch.stack([whole(each) for each in pictures]))
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    theirs = image_transform_v2(PreprocessCfg(size=16), is_train=False)
+    cut, scale = split_transform(theirs)
+    assert cut(pictures[0]).dtype == torch.uint8  # open_clip's own is cut, too
+    assert torch.equal(
+        scale(torch.stack([cut(each) for each in pictures])), torch.stack([theirs(each) for each in pictures])
+    )
+    other = transforms.Compose(parts)
+    same, nothing = split_transform(other)
+    assert same is other and nothing(batch) is batch

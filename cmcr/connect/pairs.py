@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +14,10 @@ import torch
 from cmcr.devices import Products, choose_products, matrix_products
 from cmcr.errors import ArtifactError
 from cmcr.hooks import Progress, silent
+from cmcr.memory import Memory
 from cmcr.memory.cached import reuse_or_write
 from cmcr.memory.overlap import Side
+from cmcr.modality import Modality
 from cmcr.numbers.recall import recall, recall_nearest
 from cmcr.numbers.rows import read_rows
 from cmcr.search import ExactIndex, Index
@@ -141,12 +144,21 @@ def recalled_blocks(
 def _recalled_blocks(
     side: Side, queries: Iterator[np.ndarray], tau: float, device: str, precision: Products
 ) -> Iterator[np.ndarray]:
-    memory, outer = side.memory, side.recalled
+    blocks = _held_blocks(side.memory, side.recalled, device)
     for block in queries:
         # Entered anew for each block: what runs between two of them is not ours.
         with matrix_products(device, precision):
-            recalled = recall(torch.from_numpy(block).to(device), lambda: memory.blocks(outer), tau)
+            recalled = recall(torch.from_numpy(block).to(device), blocks, tau)
         yield recalled.cpu().numpy()
+
+
+def _held_blocks(memory: Memory, modality: Modality, device: str) -> Callable[[], Iterator[Any]]:
+    """Return a memory's blocks; a GPU with room for them is sent them once, not again for each block of queries."""
+    size = 4 * memory.rows(modality) * memory.encoder.dim
+    if not device.startswith("cuda") or size > torch.cuda.mem_get_info()[0] // 2:
+        return lambda: memory.blocks(modality)
+    held = [torch.from_numpy(block).to(device) for block in memory.blocks(modality)]
+    return lambda: iter(held)
 
 
 def _nearest_blocks(

@@ -108,7 +108,7 @@ def fit(
 
     with closing(ahead(take, wanted)) as batches:
         for epoch in range(state.epoch, config.epochs):
-            noise = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
+            noise = _noise(device).manual_seed(config.seed * 1_000_003 + epoch)
             total = 0.0
             model.train()
             for step in range(epoch * steps, (epoch + 1) * steps):
@@ -136,6 +136,11 @@ def fit(
     maps = objective.maps()
     torch.nn.ModuleList(maps).eval().load_state_dict(best)
     return maps, state
+
+
+def _noise(device: str) -> torch.Generator:
+    """Return the generator of a run's noise: on a GPU its own, or drawing would take longer than all else of a step."""
+    return torch.Generator(device if device.startswith("cuda") else "cpu")
 
 
 class StepRows(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cmcr.decode.images import LONGEST, read_image
+from cmcr.decode.transform import split_transform
 from cmcr.devices import Precision, inference
 from cmcr.encoders.base import text_of
 from cmcr.encoders.hub import patient_hub
@@ -66,7 +67,8 @@ class OpenClipEncoder:
         self._library = _open_clip()
         source = self._source(model, weights)
         self.name, self._device, self._precision = f"open_clip:{source.name}", device, precision
-        self._model, self._picture, self._tokens = self._create(source)
+        self._model, transform, self._tokens = self._create(source)
+        self._picture, self._scale = split_transform(transform)
         self._longest = _longest(self._model.visual.preprocess_cfg)
         self._placed: set[Modality] = set()
         settings = {
@@ -92,7 +94,8 @@ class OpenClipEncoder:
             return np.zeros((0, self.dim), np.float32)
         if modality not in self._placed:
             self._place(modality)
-        vectors: np.ndarray = self._vectors(modality, torch.stack(list(prepared)).to(self._device)).cpu().numpy()
+        batch = torch.stack(list(prepared)).to(self._device)
+        vectors: np.ndarray = self._vectors(modality, self._scale(batch) if batch.ndim == 4 else batch).cpu().numpy()
         return vectors
 
     def _vectors(self, modality: Modality, batch: Any) -> Any:
