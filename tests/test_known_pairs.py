@@ -186,6 +186,18 @@ def test_pairs_beside_an_overlap_add_what_it_does_not_know(things, tmp_path, qui
     assert share and both_ways(without, asked) == both_ways(plain, asked)
 
 
+def test_a_dozen_pairs_beside_an_overlap_change_nothing_and_say_so(things, tmp_path, quick, monkeypatch):
+    a, b = overlapping(things)
+    plain = connect(a, b, out=tmp_path / "plain", config=quick).space
+    made = connect(a, b, out=tmp_path / "few", config=quick, pairs=same_rows(paired.SCARCE - 1))
+    assert "19 known pairs are too few to weigh and change nothing; 20 or more may" in made.notes
+    x, y = (each.project(seen(things), encoder="eye", modality=IMAGE) for each in (plain, made.space))
+    np.testing.assert_allclose(x, y, atol=1e-5)
+    monkeypatch.setattr(paired, "SCARCE", 10)
+    weighed = connect(a, b, out=tmp_path / "weighed", config=quick, pairs=same_rows(19)).space
+    assert weighed.metrics["pairs_share"] or weighed.metrics["pairs_tilt"] != 1
+
+
 def test_the_segment_beside_an_ensemble_counts_as_much_as_is_said(things, tmp_path, quick):
     a, b = overlapping(things)
     made = connect(a, b, out=tmp_path / "s", config=quick, pairs=same_rows(200)).space

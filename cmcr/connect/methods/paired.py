@@ -28,6 +28,8 @@ LEARNED = (1, 4)
 """Which segments of ``Views`` these are."""
 EXPECTED = (0.5, 1.0)
 """The share and the tilt that are taken unless held-out pairs speak against them by more than the standard error."""
+SCARCE = 20
+"""Fewer pairs count nothing: a map fitted on ten adds noise to the views, and ten held out cannot tell how much."""
 
 
 class Weighed(NamedTuple):
@@ -90,6 +92,9 @@ class PairedViews(Views):
 
     def notes(self) -> tuple[str, ...]:
         """Tell how much the pairs count."""
+        if self._count() < SCARCE:
+            told = f"{self._count()} known pairs are too few to weigh and change nothing; {SCARCE} or more may"
+            return (*super().notes(), told)
         share = self.added.weighed.share if self.added else 0.0
         told = f"{self._count()} known pairs count {share:g} to 1 beside the views that rest on none"
         few = fewer_than_components(self._count(), [key.shape[1] for key in self.keys])
@@ -142,6 +147,8 @@ def weigh_pairs(
     recipe = canonical.pick(*rows, folds)
     found = list(canonical.held_out(*rows, recipe, folds))
     scale = torch.tensor(weights)[:, None, None]
+    if len(rows[0]) < SCARCE:
+        return Weighed(0.0, 1.0, 1.0, recipe)
     views = []
     for fold in folds:
         sides = (each[fold].split(list(segments), dim=1) for each in projected)
