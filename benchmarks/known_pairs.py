@@ -42,7 +42,10 @@ Views = dict[str, np.ndarray]
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
+    parser.add_argument(
+        "--join", nargs="+", type=Path, default=[], help="JSONs of earlier runs: their page, and tables"
+    )
     parser.add_argument("--methods", default=METHODS)
     parser.add_argument("--known", default="0,10,30,100,300,0.8", help="numbers; 0.8: all but those asked")
     parser.add_argument("--seeds", default="0", help="a list")
@@ -178,6 +181,30 @@ def grouped(found: list[dict[str, Any]]) -> dict[str, dict[str, dict[int, list[d
     return made
 
 
+def joined(files: list[Path]) -> list[dict[str, Any]]:
+    """Return the results of earlier runs, each once: the last of those of one bed, method, number and seed."""
+    rows = [row for file in files for row in json.loads(file.read_text("utf-8"))]
+    kept = {(row["bed"], row["method"], row["known"], row["seed"]): row for row in rows}
+    return [kept[key] for key in sorted(kept)]
+
+
+def tables(found: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield a Markdown table a bed: R@10 with its deviation / AUC, among those asked, seeds in brackets if not all."""
+    seeds = len({row["seed"] for row in found})
+    for bed, methods in grouped(found).items():
+        names = [name for name in METHODS.split(",") if name in methods]
+        yield f"\n| {bed}: known pairs | {' | '.join(names)} |\n|--:|{'--:|' * len(names)}"
+        for known in sorted({each for some in methods.values() for each in some}):
+            cells = []
+            for name in names:
+                rows = methods[name].get(known, [])
+                values = np.array([row["asked"] for row in rows] or [[np.nan] * 3])
+                few = f" ({len(rows)})" if 0 < len(rows) < seeds else ""
+                told = f"{values[:, 1].mean():.1f} ± {values[:, 1].std():.1f} / {values[:, 2].mean():.1f}{few}"
+                cells.append(told if rows else "")
+            yield f"| {known} | {' | '.join(cells)} |"
+
+
 def written(found: list[dict[str, Any]], out: Path) -> None:
     """Write the page and the JSON."""
     sections = []
@@ -207,7 +234,11 @@ def main() -> int:
     """Measure, a line of a Markdown table each, and write the page after every line."""
     asked = parsed()
     torch.set_num_threads(1)
-    found: list[dict[str, Any]] = []
+    found = joined(asked.join)
+    if found:
+        written(found, asked.out or Path("page"))
+        print("\n".join(tables(found)))
+        return 0
     print("| bed | method | known pairs | seed | all: R@1 | R@10 | AUC | asked: R@1 | R@10 | AUC |")
     print("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for seed, folder, method, known in itertools.product(
