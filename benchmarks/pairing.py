@@ -20,13 +20,12 @@ from quality import replace
 from speed import README, seconds
 from step_memory import resident
 
-from cmcr.connect.pairs import LARGE
-from cmcr.devices import has_bf16, matrix_products
+from cmcr.devices import Products, has_bf16, matrix_products
 from cmcr.memory import EncoderInfo, Memory, MemoryWriter, Row
 from cmcr.modality import Modality
 from cmcr.numbers.recall import recall, recall_nearest
 from cmcr.search import ExactIndex, Index
-from cmcr.search.graphs import graphs
+from cmcr.search.graphs import graphs, pays
 
 DIM, LATENT, TAU, K, QUERIES = 512, 30, 0.01, 64, 1024
 Line = tuple[str, ...]
@@ -39,7 +38,7 @@ def made_up(rows: int, modality: Modality, seed: int) -> np.ndarray:
     offset = law.standard_normal((len(Modality), DIM))[list(Modality).index(modality)]
     latent = centres[rng.integers(2000, size=rows)] + 0.6 * rng.standard_normal((rows, LATENT))
     x = np.tanh(latent) @ mixing + 0.8 * offset + 0.6 * rng.standard_normal((rows, DIM))
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
 
 
 def write_memory(folder: Path, rows: int, shard: int = 100_000) -> Memory:
@@ -65,8 +64,9 @@ def exact(memory: Memory, queries: torch.Tensor) -> tuple[Line, torch.Tensor]:
     """Measure the whole softmax; return the cells and what is recalled in float32."""
     shown: Line = ()
     found = []
-    for precision in ("fp32", "bf16") if has_bf16("cpu") else ("fp32",):
-        with matrix_products("cpu", precision):  # type: ignore[arg-type]
+    both: tuple[Products, ...] = ("fp32", "bf16")
+    for precision in both if has_bf16("cpu") else both[:1]:
+        with matrix_products("cpu", precision):
             pairs = [
                 (
                     seconds(lambda: found.append(recall(queries, lambda: memory.blocks(Modality.IMAGE), TAU))),
@@ -80,29 +80,38 @@ def exact(memory: Memory, queries: torch.Tensor) -> tuple[Line, torch.Tensor]:
 
 
 def nearest(memory: Memory, queries: torch.Tensor, truth: torch.Tensor, folder: Path) -> Line:
-    """Measure the top-k; return the cells."""
-    large = memory.rows(Modality.IMAGE) > LARGE
-    opened: list[Index] = [ExactIndex(lambda: memory.blocks(Modality.IMAGE))]
-    building = seconds(lambda: opened.append(graphs(memory, Modality.IMAGE, folder))) if large else 0
+    """Measure the top-k, exact and by graphs where ever so many queries let them pay; return the cells."""
+    took, cosines = recalled(memory, queries, truth, ExactIndex(lambda: memory.blocks(Modality.IMAGE)))
+    rows = memory.rows(Modality.IMAGE)
+    if not pays(1 << 40, rows):
+        return f"{took:.2f} s", "", "", "never", cosines
+    opened: list[Index] = []
+    building = seconds(lambda: opened.append(graphs(memory, Modality.IMAGE, folder)))
+    faster, near = recalled(memory, queries, truth, opened[0])
+    least = next(count for count in range(1000, 1 << 40, 1000) if pays(count, rows))
+    return f"{took:.2f} s", f"{faster:.2f} s", f"{building:.0f} s", f"{least:,}", f"{cosines}; {near}"
+
+
+def recalled(memory: Memory, queries: torch.Tensor, truth: torch.Tensor, index: Index) -> tuple[float, str]:
+    """Return how long the top-k of an index takes, best of 3, and its cosine to the whole softmax."""
     found: list[torch.Tensor] = []
 
     def search() -> None:
         del found[:]
-        hits = opened[-1].search(queries.numpy(), K)
+        hits = index.search(queries.numpy(), K)
         for scores, near in zip(*(torch.from_numpy(each).split(256) for each in hits), strict=True):
             vectors = memory.vectors(Modality.IMAGE, near.clamp_min(0).flatten().numpy())
             found.append(recall_nearest(scores, torch.from_numpy(vectors).view(*near.shape, -1), TAU))
 
     took = min([seconds(search) for _ in range(4)][1:])
     cosines = torch.nn.functional.cosine_similarity(torch.cat(found), truth)
-    how = f"graphs, built in {building:.0f} s" if large else "exact"
-    return f"{took:.2f} s", how, f"{cosines.mean():.5f} / {cosines.quantile(0.01):.4f}"
+    return took, f"{cosines.mean():.5f} / {cosines.quantile(0.01):.4f}"
 
 
 def plot(lines: list[Line], path: Path) -> None:
     """Draw cost against size, both axes logarithmic."""
-    columns = {"exact, float32": (1, "#4269d0"), "exact, bf16": (3, "#3ca951"), f"top-{K}": (-3, "#ff725c")}
-    columns = {name: each for name, each in columns.items() if len(lines[0]) == 9 or "bf16" not in name}
+    columns = {"exact, float32": (1, "#4269d0"), "exact, bf16": (3, "#3ca951"), f"top-{K}": (-5, "#ff725c")}
+    columns = {name: each for name, each in columns.items() if len(lines[0]) == 11 or "bf16" not in name}
     sizes = [int(each[0].replace(",", "")) for each in lines]
     series = {n: ([float(each[i].removesuffix(" s")) for each in lines], c) for n, (i, c) in columns.items()}
     values = [max(value, 0.01) for ys, _ in series.values() for value in ys]
@@ -150,8 +159,9 @@ def main() -> None:
     lines = [(f"{n:,}", *cells, *more) for n, (cells, _), more in zip(sizes, measured, found, strict=True)]
     plot(lines, README.with_name("pairing.svg"))
     precise = ["exact, float32", "share of its products' rate"]
-    lower = ["exact, bf16", "share of its products' rate"] if len(lines[0]) == 9 else []
-    head = ["rows", *precise, *lower, "memory taken", f"top-{K}", "how", "cosine to exact: mean / 1st percentile"]
+    lower = ["exact, bf16", "share of its products' rate"] if len(lines[0]) == 11 else []
+    top = [f"top-{K}", "by graphs", "their building", "they pay from queries", "cosine to exact: mean / 1st percentile"]
+    head = ["rows", *precise, *lower, "memory taken", *top]
     table = ["| " + " | ".join(head) + " |", "|" + "--:|" * len(head), *("| " + " | ".join(x) + " |" for x in lines)]
     about = (
         f"`python benchmarks/pairing.py`: {QUERIES:,} queries x {DIM}, tau {TAU}, {torch.get_num_threads()} threads; "

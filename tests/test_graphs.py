@@ -8,7 +8,7 @@ from cmcr.memory.overlap import Side
 from cmcr.modality import Modality
 from cmcr.search import exact_search
 from cmcr.search import graphs as module
-from cmcr.search.graphs import graphs
+from cmcr.search.graphs import graphs, pays
 
 IMAGE, TEXT = Modality.IMAGE, Modality.TEXT
 ROWS = 350
@@ -30,7 +30,8 @@ def write(path, seed):
 @pytest.fixture
 def memory(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PIECE", 100)
-    monkeypatch.setattr("cmcr.connect.pairs.LARGE", 100)
+    monkeypatch.setattr(module, "BUILDING", 20)
+    monkeypatch.setattr(module, "ASKING", 20)
     return write(tmp_path / "memory", 0)
 
 
@@ -63,15 +64,29 @@ def test_built_once_and_anew_where_damaged_or_of_another_memory(memory, tmp_path
     assert len(built) == 9
 
 
+def test_graphs_are_built_where_that_costs_less_than_searching_every_row(monkeypatch):
+    assert module.PIECE == 1 << 18
+    few, many, rows = 8_000, 1_000_000, 1_000_000
+    assert not pays(few, rows) and pays(many, rows)
+    assert not pays(many, 50_000), "a graph is asked for longer than so few rows are met"
+    least = next(queries for queries in range(0, many, 1000) if pays(queries, rows))
+    building, asking = module.BUILDING * rows, 4 * module.ASKING * least
+    assert building + asking == pytest.approx(least * rows, rel=0.02), "at the turning point both cost the same"
+    monkeypatch.setattr(module, "BUILDING", 0)
+    assert pays(few, rows), "graphs that cost nothing always pay"
+
+
 def test_pairs_through_graphs_are_nearly_the_exact_ones(memory, tmp_path, monkeypatch):
-    def pairs(folder):
+    def pairs(folder, asked=60):
         other = write(tmp_path / f"{folder}-b", 7)
-        sides = (Side(each, TEXT, np.arange(60), IMAGE) for each in (memory, other))
+        sides = (Side(each, TEXT, np.arange(asked), IMAGE) for each in (memory, other))
         return build_pairs(*sides, tmp_path / folder, 0.05, 20)
 
     found = pairs("found")
     assert list((tmp_path / "found" / "graphs").glob("*.faiss"))
-    monkeypatch.setattr("cmcr.connect.pairs.LARGE", ROWS)
+    pairs("few", 20)  # so few rows ask that building costs more than it spares
+    assert not (tmp_path / "few" / "graphs").exists()
+    monkeypatch.setattr(module, "BUILDING", ROWS)
     exact = pairs("exact")
     assert not (tmp_path / "exact" / "graphs").exists()
     left, right = (np.asarray(each.pseudo_b, np.float32) for each in (found, exact))

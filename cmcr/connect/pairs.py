@@ -21,12 +21,10 @@ from cmcr.modality import Modality
 from cmcr.numbers.recall import recall, recall_nearest
 from cmcr.numbers.rows import read_rows
 from cmcr.search import ExactIndex, Index
-from cmcr.search.graphs import graphs
+from cmcr.search.graphs import graphs, pays
 
 QUERIES = 16_384
 """Overlap rows that share one pass over a memory."""
-LARGE = 1 << 16
-"""Memories of more rows are searched by graphs: the exact top-k takes longer than the whole softmax."""
 GATHERED = 1 << 15
 """Recalled rows held at a time by the top-k."""
 
@@ -82,8 +80,8 @@ def build_pairs(
 ) -> Pairs:
     """Compute the pairs of two memories into ``folder`` as float16 .npy files, or reuse those that are there.
 
-    The full softmax over each memory, streamed (``top_k`` 0), or only its ``top_k`` nearest rows: found exactly, or in
-    memories above ``LARGE`` rows by HNSW graphs, which are kept beside the pairs.
+    The full softmax over each memory, streamed (``top_k`` 0), or only its ``top_k`` nearest rows: found exactly, or by
+    HNSW graphs, which are kept beside the pairs, where so many overlap rows ask that building them ``pays``.
 
     Returns:
         The pairs, memory-mapped.
@@ -103,7 +101,9 @@ def build_pairs(
             def blocks(side: Side = side, part: str = part) -> Iterator[np.ndarray]:
                 if part == "overlap":
                     return _overlap_blocks(side)
-                return recalled_blocks(side, _overlap_blocks(side), folder, tau, top_k, device, precision, progress)
+                return recalled_blocks(
+                    side, _overlap_blocks(side), len(side.rows), folder, tau, top_k, device, precision, progress
+                )
 
             shape = len(side.rows), side.memory.encoder.dim
             arrays.append(reuse_or_write(path, key, shape, blocks, progress, done, total))
@@ -128,6 +128,7 @@ def _overlap_blocks(side: Side) -> Iterator[np.ndarray]:
 def recalled_blocks(
     side: Side,
     queries: Iterator[np.ndarray],
+    count: int,
     folder: Path,
     tau: float,
     top_k: int,
@@ -135,9 +136,9 @@ def recalled_blocks(
     precision: Products,
     progress: Progress = silent,
 ) -> Iterator[np.ndarray]:
-    """Yield what a side's memory recalls for blocks of (n, D) unit queries; as ``build_pairs`` does it."""
+    """Yield what a side's memory recalls for blocks of (n, D) unit queries, ``count`` in all; as ``build_pairs``."""
     if top_k:
-        return _nearest_blocks(side, queries, tau, top_k, folder, progress)
+        return _nearest_blocks(side, queries, count, tau, top_k, folder, progress)
     return _recalled_blocks(side, queries, tau, device, precision)
 
 
@@ -162,13 +163,12 @@ def _held_blocks(memory: Memory, modality: Modality, device: str) -> Callable[[]
 
 
 def _nearest_blocks(
-    side: Side, queries: Iterator[np.ndarray], tau: float, top_k: int, folder: Path, progress: Progress
+    side: Side, queries: Iterator[np.ndarray], count: int, tau: float, top_k: int, folder: Path, progress: Progress
 ) -> Iterator[np.ndarray]:
     memory, outer = side.memory, side.recalled
-    large = memory.rows(outer) > LARGE
-    index: Index = (
-        graphs(memory, outer, folder / "graphs", progress) if large else ExactIndex(lambda: memory.blocks(outer))
-    )
+    index: Index = ExactIndex(lambda: memory.blocks(outer))
+    if pays(count, memory.rows(outer)):
+        index = graphs(memory, outer, folder / "graphs", progress)
     size = max(1, GATHERED // top_k)
     for block in queries:
         hits = index.search(block, top_k)

@@ -101,8 +101,8 @@ def _pool(validation: Validation, number: int, folder: Path, progress: Progress)
         key,
         (rows, dims[1]),
         lambda: recalled_blocks(
-            other, _unit_blocks(asked[:, dims[0] :]), folder, config.tau_memory, config.top_k, validation.device,
-            config.precision, progress,
+            other, _unit_blocks(asked[:, dims[0] :]), rows, folder, config.tau_memory, config.top_k,
+            validation.device, config.precision, progress,
         ),
         progress,
     )  # fmt: skip

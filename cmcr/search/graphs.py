@@ -25,6 +25,23 @@ PIECE = 1 << 18
 """Rows of a graph at most: about 350 MB while it is built for 512 components, and pieces are built side by side."""
 BREADTH = 128
 """Candidates a search keeps in each piece."""
+BUILDING = 40_000
+"""What a row costs in a graph, in meetings of a query and a row of an exact search (measured, as is ``ASKING``)."""
+ASKING = 60_000
+"""What a query costs in each graph, likewise."""
+
+
+def pays(queries: int, rows: int) -> bool:
+    """Tell whether graphs of ``rows`` rows, built for so many queries and searched, cost less than an exact search.
+
+    Both take longer for vectors of more components, about as much; so do processors that are slower. At a million rows
+    graphs pay from 53,000 queries on; below 60,000 rows never.
+
+    >>> from cmcr.search.graphs import pays
+    >>> pays(12_000, 1_000_000), pays(100_000, 1_000_000), pays(1_000_000, 50_000)
+    (False, True, False)
+    """
+    return queries * rows > BUILDING * rows + ASKING * -(-rows // PIECE) * queries
 
 
 @dataclass(frozen=True)
