@@ -4,7 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmcr.numbers.recall import complete, recall, recall_nearest
+from cmcr.devices import has_bf16, matrix_products
+from cmcr.numbers.recall import complete, recall, recall_nearest, recall_through
+from cmcr.numbers.rows import widened
 from cmcr.search import exact_search
 
 
@@ -58,6 +60,44 @@ def test_recall_does_not_overflow_at_a_tiny_temperature():
     found = recall(queries, blocks_of(memory, 7), 1e-6)
     nearest = memory[(queries @ memory.T).argmax(dim=1)]
     assert torch.allclose(found, nearest, atol=1e-4)
+
+
+@pytest.mark.parametrize("rises", [0, 3])
+def test_many_near_rows_sum_to_much_before_one_stands_out(rises):
+    # 35 above the first tile's greatest logit: each weight is within HEADROOM, their sum is not; then one is beyond.
+    far, near = torch.eye(3)[2].expand(1500, 3), torch.eye(3)[0].expand(1500, 3)
+    memory = torch.cat([far, 0.35 * near, 0.5 * torch.eye(3)[:1].expand(rises, 3)])
+    found = recall(torch.eye(3)[:1], blocks_of(memory, 3000), 0.01)
+    assert torch.allclose(found.double(), naive(torch.eye(3)[:1], memory, 0.01), atol=1e-4)
+
+
+def test_recall_through_is_the_softmax_over_keys_times_each_values():
+    queries, keys, values = unit(9, 5, 0), unit(2500, 5, 1), (unit(2500, 5, 2), torch.randn(2500, 8))
+    weights = (queries.double() @ keys.double().T / 0.05).softmax(dim=1)
+    for found, each in zip(recall_through(queries, keys, values, 0.05), values, strict=True):
+        assert torch.allclose(found.double(), weights @ each.double(), atol=1e-5)
+
+
+@pytest.mark.skipif(not has_bf16("cpu"), reason="this processor multiplies no bf16")
+def test_routing_in_bf16_is_nearly_that_in_float32():
+    queries, keys = unit(64, 128, 0), unit(3000, 128, 1)
+    queries = torch.nn.functional.normalize(queries + 2 * keys[:64], dim=1)
+    with matrix_products("cpu", "fp32"):
+        exact = recall_through(queries, keys, [keys], 0.05)[0]
+    with matrix_products("cpu", "bf16"):
+        found = recall_through(queries, keys, [keys], 0.05)[0]
+    assert not torch.equal(found, exact)
+    assert torch.cosine_similarity(found, exact).min() > 0.9999
+
+
+@pytest.mark.parametrize("rows", [3, 5000])
+def test_float16_rows_are_widened_to_the_same_numbers_by_torch_and_by_numpy(rows):
+    stored = np.random.default_rng(0).normal(size=(rows, 300)).astype(np.float16)
+    stored[0, :4] = np.inf, np.nan, 6e-8, -0.0
+    stored.flags.writeable = False
+    wide = widened(stored)
+    assert wide.dtype == np.float32 and wide.flags.writeable
+    assert np.array_equal(wide.view(np.int32), stored.astype(np.float32).view(np.int32))
 
 
 def test_completion_has_the_cosines_the_variance_implies():

@@ -24,6 +24,7 @@ from cmcr.memory.manifest import CURE, SKIPPED, EncoderInfo, Manifest, Row, Shar
 from cmcr.memory.roots import MediaRoots, read_source
 from cmcr.memory.tombstones import NONE, read_removed, to_stored
 from cmcr.modality import Modality
+from cmcr.numbers.rows import widened
 from cmcr.reading import open_npy, parse_json, reading
 from cmcr.schema import checked
 
@@ -366,7 +367,7 @@ class Memory:
         return stored
 
     def _unit(self, stored: np.ndarray, shard: Shard) -> np.ndarray:
-        block = np.array(stored, dtype=np.float32)
+        block = widened(stored)
         norms = np.sqrt(np.einsum("nd,nd->n", block, block))[:, None]  # six times faster than numpy's norm
         if not (np.isfinite(norms).all() and norms.all()):
             path = self.path / shard.vectors

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from cmcr.ranks import ALONE, Ranks
 
 HEADROOM = 40.0
 """Logits may exceed their shift by this much."""
+_SAFE = math.exp(HEADROOM - 0.001)
+"""Weights of no greater sum exceed it nowhere, whatever was rounded."""
 
 Blocks = Callable[[], Iterable[np.ndarray]]
 """Yields the memory's rows in order, (n, D) float32 unit vectors a block; called once per block of queries."""
@@ -33,40 +36,77 @@ def recall(queries: Tensor, blocks: Blocks, tau: float) -> Tensor:
     Returns:
         (Q, D) weighted means, norm at most 1.
     """
-    parts = [_Recalled(part, tau) for part in queries.split(tile_rows(queries.device.type))]
+    dims = (queries.shape[1],)
+    parts = [_Recalled(part, tau, dims) for part in queries.split(tile_rows(queries.device.type))]
     for block in blocks():
         keys = torch.as_tensor(block, device=queries.device)
         for part in parts:
-            part.add(keys)
-    return torch.cat([part.mean / part.total for part in parts])
+            part.add(keys, (keys,))
+    return torch.cat([part.means[0] / part.total for part in parts])
+
+
+def recall_through(queries: Tensor, keys: Tensor, values: Sequence[Tensor], tau: float) -> list[Tensor]:
+    """Return softmax(q K^T / tau) V for each of several V, by one softmax; no more than a tile of it is held.
+
+    Args:
+        queries: (Q, D) unit vectors, a thousand or so.
+        keys: (M, D) unit vectors.
+        values: (M, K) rows each, of the same items.
+        tau: Temperature.
+
+    Returns:
+        (Q, K) weighted means, one for each of ``values``.
+    """
+    recalled = _Recalled(queries, tau, [each.shape[1] for each in values])
+    recalled.add(keys, values)
+    return [mean / recalled.total for mean in recalled.means]
 
 
 class _Recalled:
-    """What some queries recall of the rows seen so far: sums of exp(logit - shift), alone and times the row."""
+    """What some queries recall of the rows seen so far: sums of exp(logit - shift), alone and times the values."""
 
-    def __init__(self, queries: Tensor, tau: float) -> None:
+    def __init__(self, queries: Tensor, tau: float, dims: Sequence[int]) -> None:
         self.scaled = queries / tau
         self.size = tile_rows(queries.device.type)
         self.shift = queries.new_full((len(queries), 1), float("-inf"))
-        self.total, self.mean = torch.zeros_like(self.shift), torch.zeros_like(queries)
+        self.total = torch.zeros_like(self.shift)
+        self.means = [queries.new_zeros(len(queries), dim) for dim in dims]
         self.room = queries.new_empty(len(queries), self.size)
 
-    def add(self, keys: Tensor) -> None:
-        """Take in (n, D) more rows, a tile at a time."""
-        for tile in keys.split(self.size):
-            logits = torch.mm(self.scaled, tile.T, out=self.room[:, : len(tile)])
-            top = logits.amax(dim=1, keepdim=True)
-            # Any shift gives the same softmax. One that lies HEADROOM too low still leaves float32 room for sums of
-            # billions, so sums are hardly ever scaled again.
-            if bool((top > self.shift + HEADROOM).any()):
-                higher = torch.maximum(top, self.shift)
-                shrink = (self.shift - higher).exp_()
-                self.total *= shrink
-                self.mean *= shrink
-                self.shift = higher
-            weights = logits.sub_(self.shift).exp_()
-            self.total += weights.sum(dim=1, keepdim=True)
-            self.mean.addmm_(weights, tile)
+    def add(self, keys: Tensor, values: Sequence[Tensor]) -> None:
+        """Take in (n, D) more rows and their (n, K) values, a tile at a time."""
+        for start in range(0, len(keys), self.size):
+            here = slice(start, start + self.size)
+            tile = keys[here]
+            weights, total = self._weights(tile)
+            # Where no row's sum is above e^HEADROOM, no weight is: a look for the greatest of each row is spared.
+            if not bool(total.max() <= _SAFE):
+                self._raise(torch.mm(self.scaled, tile.T, out=self.room[:, : len(tile)]))
+                weights, total = self._weights(tile)
+            self.total += total
+            for mean, value in zip(self.means, values, strict=True):
+                mean.addmm_(weights, value[here])
+
+    def _weights(self, tile: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (Q, n) exp(logit - shift) and its row sums; what overflows is infinite, or not a number."""
+        logits = torch.mm(self.scaled, tile.T, out=self.room[:, : len(tile)])
+        weights = logits.sub_(self.shift).exp_()
+        return weights, weights.sum(dim=1, keepdim=True)
+
+    def _raise(self, logits: Tensor) -> None:
+        """Raise the shift to the greatest logit where that is more than HEADROOM above it.
+
+        Any shift gives the same softmax. One that lies HEADROOM too low still leaves float32 room for sums of billions,
+        so sums are hardly ever scaled again.
+        """
+        top = logits.amax(dim=1, keepdim=True)
+        if bool((top > self.shift + HEADROOM).any()):
+            higher = torch.maximum(top, self.shift)
+            shrink = (self.shift - higher).exp_()
+            self.total *= shrink
+            for mean in self.means:
+                mean *= shrink
+            self.shift = higher
 
 
 def recall_nearest(scores: Tensor, found: Tensor, tau: float) -> Tensor:

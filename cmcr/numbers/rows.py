@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,6 +36,19 @@ def read_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
         found[start : start + ROWS] = array[rows[start : start + ROWS]]
         mapped.madvise(mmap.MADV_DONTNEED)
     return found
+
+
+def widened(stored: np.ndarray) -> np.ndarray:
+    """Return a float32 copy of (N, D) stored rows.
+
+    Many float16 rows are widened by torch where it is loaded: numpy takes seven times as long, for it does one number
+    after the other. Both are exact.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or stored.dtype != np.float16 or stored.size < ROWS * ROWS:
+        return np.array(stored, np.float32)
+    wide: np.ndarray = torch.from_numpy(np.array(stored)).float().numpy()  # copied: torch warns of what is read-only
+    return wide
 
 
 def ahead(make: Callable[[Wanted], Made], wanted: Iterable[Wanted]) -> Generator[Made, None, None]:

@@ -38,7 +38,7 @@ from cmcr.hooks import Progress, silent
 from cmcr.memory.cached import reuse_or_write
 from cmcr.memory.overlap import Side
 from cmcr.numbers import info_nce, soft_info_nce
-from cmcr.numbers.recall import complete
+from cmcr.numbers.recall import complete, recall_through
 from cmcr.numbers.rows import mean_row, read_rows, spread
 from cmcr.ranks import ALONE, Ranks
 from cmcr.space import with_centers
@@ -178,17 +178,16 @@ class Teacher(Objective):
         for start in range(0, rows, QUERIES):
             x = self._centred_rows(number, np.arange(start, min(start + QUERIES, rows)))
             with matrix_products(self.device, self.config.precision):
-                scores = x @ own.T
-            count = anchors_of(self.config, len(own))
-            if count == len(own):
-                weights = (scores / self.config.route_tau).softmax(dim=1)
-                halves = [F.normalize(weights @ text, dim=1) for text in texts]
-            else:
-                scores, near = scores.topk(count, dim=1)
-                weights = (scores / self.config.route_tau).softmax(dim=1)
-                bags = (F.embedding_bag(near, text, per_sample_weights=weights, mode="sum") for text in texts)
-                halves = [F.normalize(bag, dim=1) for bag in bags]
-            yield torch.cat(halves, dim=1).cpu().numpy()
+                halves = self._through(x, own, texts)
+            yield torch.cat([F.normalize(half, dim=1) for half in halves], dim=1).cpu().numpy()
+
+    def _through(self, x: Tensor, own: Tensor, texts: tuple[Tensor, ...]) -> list[Tensor]:
+        count = anchors_of(self.config, len(own))
+        if count == len(own):
+            return recall_through(x, own, texts, self.config.route_tau)
+        scores, near = (x @ own.T).topk(count, dim=1)
+        weights = (scores / self.config.route_tau).softmax(dim=1)
+        return [F.embedding_bag(near, text, per_sample_weights=weights, mode="sum") for text in texts]
 
 
 def _key(sides: tuple[Side, Side], train: np.ndarray, number: int, config: ConnectConfig) -> str:
