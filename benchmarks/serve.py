@@ -9,13 +9,16 @@ server and the clients share the machine. The first ten seconds of memory are it
 
 import argparse
 import asyncio
+import contextlib
 import io
 import json
+import os
 import random
 import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -78,6 +81,12 @@ class Load:
             await asyncio.sleep(draw.random() * self.options.think)
 
 
+def cpu_seconds(process: int) -> float:
+    """Return the seconds of processors that a process has used."""
+    told = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def resident(http: httpx.AsyncClient, found: list[int], until: float) -> None:
     """Note the server's memory every five seconds."""
     while time.perf_counter() < until:
@@ -87,12 +96,13 @@ async def resident(http: httpx.AsyncClient, found: list[int], until: float) -> N
 
 
 async def measure(address: str, options: argparse.Namespace) -> tuple[Load, list[int]]:
-    limits = httpx.Limits(max_connections=options.clients + 5, max_keepalive_connections=options.clients + 5)
-    async with httpx.AsyncClient(base_url=address, timeout=60, limits=limits) as http:
+    async with contextlib.AsyncExitStack() as opened:
+        https = [httpx.AsyncClient(base_url=address, timeout=60, verify=False) for _ in range(options.clients + 1)]  # noqa: S501 - no TLS here
+        first, *others = [await opened.enter_async_context(http) for http in https]  # each has a connection of its own
         memory: list[int] = []
-        load = Load((await http.get("/space")).json(), options)
-        clients = [load.client(number, http) for number in range(options.clients)]
-        await asyncio.gather(resident(http, memory, load.until), *clients)
+        load = Load((await first.get("/space")).json(), options)
+        clients = [load.client(number, http) for number, http in enumerate(others)]
+        await asyncio.gather(resident(first, memory, load.until), *clients)
     return load, memory
 
 
@@ -114,8 +124,10 @@ def main() -> None:
         print(line, end="", file=sys.stderr)
     else:
         sys.exit("the server did not begin")
+    before, begun = cpu_seconds(server.pid), time.process_time()
     try:
         load, memory = asyncio.run(measure(found[1], options))
+        used = cpu_seconds(server.pid) - before
     finally:
         server.terminate()
         server.wait()
@@ -126,6 +138,8 @@ def main() -> None:
     for kind, took in {"all": total, **dict(sorted(load.took.items()))}.items():
         half, most, last = 1000 * np.percentile(took, [50, 95, 100])
         print(f"{kind:6} {len(took):6} requests  p50 {half:6.0f} ms  p95 {most:6.0f} ms  max {last:6.0f} ms")
+    own = time.process_time() - begun
+    print(f"processor, ms a request: {1000 * used / len(total):.1f} of the server, {1000 * own / len(total):.1f} of the clients")
     print(f"memory of the server, every 5 s (MiB): {json.dumps(memory)}")
     for error in load.errors[:5]:
         print(error)

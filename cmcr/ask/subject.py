@@ -342,7 +342,8 @@ class Subject:
         return Embedded(items, raw, vectors, chosen.name, skips, memory.fingerprint(inputs.modality), notes)
 
     def _embed_once(self, encoder: Encoder, inputs: Inputs) -> Embedded:
-        with Embedder(encoder, inputs.modality, Path(), batch_size=BATCH) as embedder:
+        workers = None if len(inputs.items) > 1 else 0  # a thread for one item would cost more than a short text does
+        with Embedder(encoder, inputs.modality, Path(), batch_size=BATCH, workers=workers) as embedder:
             made = embedder.shard(inputs.items)
         failed = {skip.id for skip in made.skips}
         items = [item for item in inputs.items if item.id not in failed]

@@ -117,18 +117,18 @@ class Embedder:
         workers: int | None = None,
         views: ViewSpec | None = None,
     ) -> None:
-        """Embed for the memory in ``path``; ``workers`` threads decode (None: one a processor, at most 16)."""
+        """Embed for the memory in ``path``; ``workers`` threads decode (None: one a processor, at most 16; 0: the own)."""
         self.info = EncoderInfo(encoder.name, encoder.fingerprint, encoder.dim)
         self.modality, self.path, self.batch_size, self.views = modality, Path(path), batch_size, views
         self._encoder = encoder
-        self._workers = workers or min(16, os.cpu_count() or 1)
-        self._pool = ThreadPoolExecutor(self._workers)
+        self._workers = min(16, os.cpu_count() or 1) if workers is None else workers
         self._folders: dict[Path, str] = {}
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(self._pool)
-        self._stack.enter_context(_quick_switches())
+        if self._workers:
+            self._pool = self._stack.enter_context(ThreadPoolExecutor(self._workers))
+            self._stack.enter_context(_quick_switches())
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -313,6 +313,9 @@ class Embedder:
 
         A task is several values: handing each to a thread would cost more than a short text does.
         """
+        if not self._workers:
+            yield from map(function, values)
+            return
         waiting: deque[Future[list[_Out]]] = deque()
         values, size = iter(values), max(1, self.batch_size // self._workers)
         while part := list(itertools.islice(values, size)):
