@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cmcr.ask import CHECKED_BYTES
+from cmcr.ask.retrieve import Hit
 from cmcr.decode import memory_bytes
 from cmcr.errors import InputError, ItemError
 from cmcr.hooks import Progress, silent
@@ -24,6 +25,9 @@ from cmcr.serve.subject import ReadySubject
 
 _NOTHING = 1e-4
 """Length of a sum of unit vectors below which it points nowhere."""
+
+_TOLD = [each.name for each in fields(Hit) if each.name != "memory"]
+"""What an answer tells of a hit; its row tells the memory."""
 
 
 class Asked(NamedTuple):
@@ -233,7 +237,7 @@ class Service:
         return facts | ({"scores": shelf.scores} if shelf.scores and not exact else {}) | subject.told_shares()
 
     def _hit(self, shelf: Shelf, found: Found) -> dict[str, Any]:
-        told = {name: value for name, value in asdict(found.hit).items() if name != "memory"}  # the row tells it
+        told = {name: getattr(found.hit, name) for name in _TOLD}  # asdict() copies deeply
         return told | {"row": f"{shelf.modality}/{found.number}"}
 
     def embed(self, question: Question) -> dict[str, Any]:

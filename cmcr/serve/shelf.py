@@ -168,7 +168,7 @@ class Shelf:
             self._note(f"{gallery.path}: {size >> 20} MiB of {self.modality} are projected anew at each query")
             return Part(memories, gallery, open_index(self._space, gallery, self.modality), "exact", first)
         vectors = np.concatenate(list(self._projected(gallery)))
-        return Part(memories, gallery, ExactIndex(lambda: [vectors]), "exact", first, vectors)
+        return Part(memories, gallery, ExactIndex(lambda: [vectors], unit=True), "exact", first, vectors)
 
     def _note(self, note: str) -> None:
         if note not in self.notes:  # other weights meet with what has been told
