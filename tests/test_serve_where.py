@@ -4,15 +4,16 @@ import json
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from served import AUDIO, CLOUD, IMAGE, TEXT, ask, client, png, service
 from spaces import make_memory, texts
 
-from cmcr.ask import filter_rows, make_index
+from cmcr.ask import filter_rows, filters, make_index
 from cmcr.errors import InputError
-from cmcr.memory import columns
+from cmcr.memory import Memory, Row, columns
 from cmcr.memory.columns import import_columns
 from cmcr.serve import Service, conditions
 from cmcr.serve import shelf as shelves
@@ -143,6 +144,21 @@ def test_a_slow_condition_is_ended_and_holds_no_other_question_up(served, monkey
     for seconds in (0.05, 0):
         with pytest.raises(LateError, match="takes longer"):
             Conditions().meet(served.shelves[IMAGE], "year > 1", seconds)
+
+
+def test_reading_rows_for_a_condition_ends_with_its_time(served, monkeypatch):
+    read = []
+
+    def endless(memory, modality):
+        while len(read) < 200_000:
+            read.append(Row(f"p{len(read)}", "x", None, None))
+            yield read[-1]
+
+    monkeypatch.setattr(Memory, "metadata", endless)
+    monkeypatch.setattr(filters, "time", SimpleNamespace(monotonic=lambda: len(read)))  # a second a row
+    with pytest.raises(InputError, match=r"--where .*: not done after 5000 seconds; ask for less"):
+        filter_rows(served.memories[0], IMAGE, "year > 2003", seconds=5000)
+    assert 5000 <= len(read) <= 7000
 
 
 def test_side_by_side_with_an_index_and_without_room_the_same_rows_are_found(served, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,16 +130,17 @@ def filter_rows(memory: Memory, modality: Modality, where: str, *, seconds: floa
         seconds: What evaluating it may take.
 
     Raises:
-        InputError: it is no condition, names a column that is not there, or cannot be evaluated on a row's value.
+        InputError: it is no condition, names a column that is not there, cannot be evaluated on a row's value, or is
+            not done in time.
         ArtifactError: the columns are damaged.
         MissingExtraError: DuckDB or pyarrow is not installed.
     """
-    imported = column_types(memory)
+    imported, ends = column_types(memory), time.monotonic() + seconds
     known = {name.lower(): name for name in (*OWN_COLUMNS, *imported)}
     try:
         with database(seconds=seconds) as db:
             condition, used = _checked(db, where, known, memory)
-            _load(db, memory, modality, used, imported)
+            _load(db, memory, _in_time(memory.metadata(modality), ends), used, imported)
             found = db.sql(f"SELECT number, (\n{condition}\n) AS met FROM facts ORDER BY number")  # noqa: S608 - checked
             if str(found.types[1]) not in ("BOOLEAN", '"NULL"'):
                 raise InputError(f"--where {where!r} is a {found.types[1]}, expected a condition, such as year >= 2020")
@@ -147,6 +149,8 @@ def filter_rows(memory: Memory, modality: Modality, where: str, *, seconds: floa
     except (InputError, ArtifactError):
         raise
     except Exception as error:
+        if time.monotonic() >= ends:
+            raise InputError(f"--where {where[:200]!r}: not done after {seconds:g} seconds; ask for less") from error
         if not type(error).__module__.endswith("duckdb") and not isinstance(error, ValueError):
             raise
         raise InputError(f"--where {where[:200]!r}: {_plain(error)}; write it as an SQL condition") from error
@@ -230,13 +234,21 @@ def _texts_quoted(condition: str, places: list[int]) -> str:
     return data.decode()
 
 
-def _load(db: Any, memory: Memory, modality: Modality, used: list[str], imported: dict[str, str]) -> None:
+def _in_time(rows: Iterator[Row], ends: float) -> Iterator[Row]:
+    """Pass rows on until the time is up: what Python does is not interrupted with the database."""
+    for number, row in enumerate(rows):
+        if number % 1024 == 0 and time.monotonic() >= ends:
+            raise TimeoutError
+        yield row
+
+
+def _load(db: Any, memory: Memory, rows: Iterator[Row], used: list[str], imported: dict[str, str]) -> None:
     """Make the table ``facts``: a row each of the memory's, with the columns that a condition names."""
     import pyarrow
 
     own = [name for name in OWN_COLUMNS if name == "id" or (name in used and name not in imported)]
     cells: dict[str, list[str | None]] = {name: [] for name in own}
-    for row in memory.metadata(modality):
+    for row in rows:
         for name in own:
             cells[name].append(getattr(row, name))
     held = {name: pyarrow.array(each, pyarrow.large_string()) for name, each in cells.items()}
