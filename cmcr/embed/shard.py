@@ -117,7 +117,10 @@ class Embedder:
         workers: int | None = None,
         views: ViewSpec | None = None,
     ) -> None:
-        """Embed for the memory in ``path``; ``workers`` threads decode (None: one a processor, at most 16; 0: the own)."""
+        """Embed for the memory in ``path``; ``workers`` threads decode.
+
+        None: one a processor, at most 16; 0: who calls decodes, too.
+        """
         self.info = EncoderInfo(encoder.name, encoder.fingerprint, encoder.dim)
         self.modality, self.path, self.batch_size, self.views = modality, Path(path), batch_size, views
         self._encoder = encoder
