@@ -87,19 +87,21 @@ def cpu_seconds(process: int) -> float:
     return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def resident(http: httpx.AsyncClient, found: list[int], until: float) -> None:
+async def resident(http: httpx.AsyncClient, found: list[tuple[int, int]], until: float) -> None:
     """Note the server's memory every five seconds."""
     while time.perf_counter() < until:
         text = (await http.get("/metrics")).text
-        found += [int(float(held)) >> 20 for held in re.findall(r"^cmcr_resident_bytes (\S+)", text, re.M)]
+        held, kept = (re.search(rf"^cmcr_{name}_bytes (\S+)", text, re.M) for name in ("resident", "kept_media"))
+        found.append((int(float(held[1])) >> 20, int(float(kept[1])) >> 20))
         await asyncio.sleep(5)
 
 
-async def measure(address: str, options: argparse.Namespace) -> tuple[Load, list[int]]:
+async def measure(address: str, options: argparse.Namespace) -> tuple[Load, list[tuple[int, int]]]:
     async with contextlib.AsyncExitStack() as opened:
-        https = [httpx.AsyncClient(base_url=address, timeout=60, verify=False) for _ in range(options.clients + 1)]  # noqa: S501 - no TLS here
-        first, *others = [await opened.enter_async_context(http) for http in https]  # each has a connection of its own
-        memory: list[int] = []
+        # A pool for each, as browsers have: one pool of all connections looks through every one at each request.
+        https = [httpx.AsyncClient(base_url=address, timeout=60, verify=False) for _ in range(options.clients + 1)]
+        first, *others = [await opened.enter_async_context(http) for http in https]
+        memory: list[tuple[int, int]] = []
         load = Load((await first.get("/space")).json(), options)
         clients = [load.client(number, http) for number, http in enumerate(others)]
         await asyncio.gather(resident(first, memory, load.until), *clients)
@@ -138,9 +140,9 @@ def main() -> None:
     for kind, took in {"all": total, **dict(sorted(load.took.items()))}.items():
         half, most, last = 1000 * np.percentile(took, [50, 95, 100])
         print(f"{kind:6} {len(took):6} requests  p50 {half:6.0f} ms  p95 {most:6.0f} ms  max {last:6.0f} ms")
-    own = time.process_time() - begun
-    print(f"processor, ms a request: {1000 * used / len(total):.1f} of the server, {1000 * own / len(total):.1f} of the clients")
-    print(f"memory of the server, every 5 s (MiB): {json.dumps(memory)}")
+    each = [1000 * seconds / len(total) for seconds in (used, time.process_time() - begun)]
+    print(f"processor, ms a request: {each[0]:.1f} of the server, {each[1]:.1f} of the clients")
+    print(f"memory of the server, every 5 s (MiB, and of it media that are kept): {json.dumps(memory)}")
     for error in load.errors[:5]:
         print(error)
 

@@ -303,6 +303,7 @@ def test_health_metrics_and_the_page(served, asked):
     assert 'cmcr_requests_total{route="/search",status="200"} 1' in text
     assert 'cmcr_requests_total{route="/search",status="400"} 1' in text
     assert 'cmcr_request_seconds_bucket{route="/search",le="+Inf"} 2' in text and "cmcr_rows 34" in text
+    assert "cmcr_kept_media_bytes 0" in text
     page = asked.get("/")
     assert (
         page.headers["content-type"].startswith("text/html") and "unsafe" not in page.headers["content-security-policy"]
@@ -430,6 +431,46 @@ def test_a_slow_query_holds_nobody_up(slow):
         Slow.go.set()
         late.join(10)
         assert answers == [200]
+
+
+@pytest.mark.parametrize("file", [("a.txt", b"slow dog"), ("a.png", b"slow" + png())])
+def test_a_slow_decoder_holds_no_text_of_its_encoder_up(slow, monkeypatch, file):
+    """Decoding happens outside of the encoder's lock, in the threads of uploads: one query thread serves on."""
+    prepared = FakeEncoder.prepare
+    monkeypatch.setattr(
+        FakeEncoder, "prepare", lambda self, item, data: prepared(self, item, data.replace(b"slow", b""))
+    )
+    with client(slow, threads=1) as opened:
+        answers = []
+        send = {"files": {"file": file}, "data": {"modality": "image"}}
+        late = threading.Thread(target=lambda: answers.append(opened.post("/search", **send).json()))
+        late.start()
+        assert Slow.begun.acquire(timeout=10)
+        told = [ask(opened, text=f"dog {n}", modality="image") for n in range(5)]
+        assert [(code, answer["encoder"]) for code, answer in told] == [(200, "seer")] * 5
+        assert not answers
+        Slow.go.set()
+        late.join(10)
+        assert answers[0]["encoder"] == "seer"
+
+
+def test_a_query_is_embedded_in_the_thread_that_answers_it(tmp_path, monkeypatch):
+    """Another thread a query would wait for a lock that all pools share, and the loop with it."""
+    seen, before = set(), sys.getswitchinterval()
+
+    class Watched(FakeEncoder):
+        def prepare(self, item, data):
+            seen.add(("prepare", threading.current_thread().name.rpartition("_")[0], sys.getswitchinterval()))
+            return super().prepare(item, data)
+
+        def encode(self, modality, prepared):
+            seen.add(("encode", threading.current_thread().name.rpartition("_")[0], sys.getswitchinterval()))
+            return super().encode(modality, prepared)
+
+    with client(service(tmp_path, monkeypatch, lambda name, *rest, **more: Watched(name))) as opened:
+        assert ask(opened, text="dog", modality="image")[0] == 200
+        assert opened.post("/search", files={"file": ("a.png", png())}, data={"modality": "text"}).status_code == 200
+    assert seen == {(each, "cmcr-serve", before) for each in ("prepare", "encode")}
 
 
 def test_late_and_too_many_queries_are_told_so(slow):

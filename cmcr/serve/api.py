@@ -178,6 +178,7 @@ class Api:
         gauges = {
             "cmcr_queries_busy": ("Queries being worked on or waiting.", float(self.queries.busy)),
             "cmcr_files_busy": ("Uploads and previews being worked on or waiting.", float(self.files.busy)),
+            "cmcr_kept_media_bytes": ("Pictures, sounds and clouds that are kept.", float(self.viewer.kept_bytes)),
             "cmcr_rows": ("Rows that are searched.", float(rows)),
         }
         return Response(self.counters.text(gauges), headers={"Content-Type": TYPE})

@@ -51,6 +51,11 @@ class Viewer:
         """Open files in ``roots`` (None: the working directory) and in the memories' own folders."""
         self._roots, self._kept = roots or MediaRoots(), Kept[tuple[str, int], Shown](most)
 
+    @property
+    def kept_bytes(self) -> int:
+        """What is kept of them."""
+        return self._kept.bytes
+
     def show(self, shelf: Shelf, number: int) -> Shown:
         """Return what is shown of a row.
 
