@@ -1,10 +1,13 @@
 """``cmcr eval classify``: curves over missing modalities, and what stands beside them."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import visit
 from labelled import table, world
 from worlds import rows, write
 
@@ -60,6 +63,18 @@ def test_the_page_shows_all_of_it(result):
     for said in (*METHODS, "Forgetting", "Modality gap", "Calibration", "Each class", "drum", "in fact missing"):
         assert said in page
     assert page.count("<svg") >= 2 and "<script" not in page
+    lines = re.findall(r'<polyline style="([^"]+)"', page)
+    marks = re.findall(r'<i style="(background[^"]+)"', page)
+    assert len(set(lines[:8])) == len(set(marks[:8])) == 8  # no two look alike
+
+
+def test_the_best_method_is_bold_whoever_it_is(result):
+    for winner in ("MLA", "late fusion"):
+        curves = {name: [at | {"accuracy": 1.0 if name == winner else 0.5, "ECE": 0.0 if name == winner else 0.5}
+                         for at in curve] for name, curve in result.curves.items()}  # fmt: skip
+        page = classify_page(replace(result, curves=curves))
+        bold = re.findall(r'<tr class="strong">.*?<t[hd][^>]*>([^<]+)', page, re.DOTALL)
+        assert bold == [winner, winner]
 
 
 def test_training_rows_may_stay_complete():
@@ -91,3 +106,10 @@ def test_the_command_writes_a_folder(tmp_path, monkeypatch, capsys):
     assert Path("out/index.html").exists()
     assert main([*argv[:-2], "--missing", "100"]) == 1
     assert "expected a number below 100" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+def test_everybody_can_read_the_page(result, tmp_path, width):
+    (tmp_path / "index.html").write_text(classify_page(result))
+    assert visit(tmp_path / "index.html", width)["svg"] == 2

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from browser import visit
 from listening import write_listening_space
 
 from cmcr.ask import Subject
@@ -387,3 +388,10 @@ def test_two_memories_of_a_bare_encoder_are_measured_without_a_space(tmp_path, m
         "gone: does not exist; expected a memory"
         in run(capsys, "tiny-clip", "--a", "gone:image", "--b", "y:text", code=1).err
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+def test_everybody_can_read_the_page(space, ave, tmp_path, capsys, width):
+    run(capsys, space, "--data", ave, "-o", tmp_path / "out", "--html")
+    assert visit(tmp_path / "out/index.html", width)["audio"] > 0

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from browser import visit
 from worlds import rows, write
 
 from cmcr.cli import main
@@ -201,7 +202,9 @@ def test_the_command_takes_several_labels_and_writes_a_page(place, capsys):
     assert (
         kept["settings"]["shuffles"] == 1 and kept["values"]["see"]["first"] == kept["labels"]["see"]["shares"]["first"]
     )
-    assert "Interactions of image and audio" in (place / "results/interactions/index.html").read_text()
+    page = (place / "results/interactions/index.html").read_text()
+    assert "Interactions of image and audio" in page and "result.csv" in page
+    assert (place / "results/interactions/result.csv").read_text().count("\n") == 4
     assert main([*COMMAND, "--labels", "labels.csv", "--label-field", "both", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "interactions"
 
@@ -241,3 +244,10 @@ def test_memories_without_a_common_id_are_refused(place, capsys):
     assert main(["eval", "interactions", "a:image", "a:image", "--labels", "few.csv"]) == 1
     assert "stands there twice" in capsys.readouterr().err
     assert main(["eval", "interactions", "a:text", "b:audio", "--labels", "few.csv"]) != 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+def test_everybody_can_read_the_page(result, tmp_path, width):
+    (tmp_path / "index.html").write_text(interactions_page(result))
+    assert visit(tmp_path / "index.html", width)["svg"] == 5

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _RAMP = np.array([[24, 30, 62], [36, 74, 122], [42, 128, 140], [112, 178, 130], [214, 210, 132], [253, 246, 205]])
 _PLOT = (640.0, 260.0)
 _SERIES = 6
+_DASHES = 0, 6, 2
 # A number that is written already, perhaps with its deviation: it stands to the right as numbers do. Not 00012, an id.
 _FIGURE = re.compile(r"[+-]?(0|[1-9][\d,]*)(\.\d+)?(e[+-]?\d+)?( %)?( ± .*)?")
 
@@ -71,8 +72,8 @@ def line_chart(
 ) -> Markup:
     """Return named curves of (x, y) points over one pair of axes; points that are not finite are left out.
 
-    More than six curves repeat the colours. The words stand beside the drawing, not in it, so that they keep their size
-    while it is stretched to the width of the page.
+    More than six curves repeat the colours, the seventh to twelfth dashed and further ones dotted. The words stand
+    beside the drawing, not in it, so that they keep their size while it is stretched to the width of the page.
     """
     kept = {name: [p for p in points if np.isfinite(p).all()] for name, points in curves.items()}
     everything = np.array([p for points in kept.values() for p in points], float).reshape(-1, 2)
@@ -86,6 +87,7 @@ def line_chart(
         {
             "name": name,
             "colour": order % _SERIES,
+            "dash": _DASHES[min(order // _SERIES, 2)],
             "points": [(place(x, x_ticks, width), height - place(y, y_ticks, height)) for x, y in points],
             "last": number(points[-1][1]) if points else "",
         }

@@ -48,16 +48,13 @@ def interactions(
     """
     from cmcr.evaluate.interactions.interactions import evaluate
     from cmcr.evaluate.interactions.page import interactions_page
-    from cmcr.files import write_text
     from cmcr.memory import Memory
 
     opened = [(Memory.open(path), kind) for path, kind in (memory_side(first, "A"), memory_side(second, "B"))]
     known = _read(labels, label_field)
     with console.progress("interactions") as progress:
         result = evaluate(opened, known, choices, progress)
-    result.save(out / "result.json")
-    if html:
-        write_text(out / "index.html", interactions_page(result))
+    result.write(out, interactions_page(result) if html else None)
     for note in result.notes:
         console.say(note)
     if as_json:

@@ -57,9 +57,16 @@ def _table(result: MissingResult, measure: str, title: str, about: str) -> Secti
     rows: list[list[object]] = [["in fact missing", *(f"{100 * at['missing']:.0f} %" for at in result.curves["MLA"])]]
     for name, curve in result.curves.items():
         rows.append([name, *(_cell(at, measure) for at in curve)])
-    return Section(
-        title, about, results_table(["", *(f"{share} %" for share in _shares(result))], rows, [1], label=title)
-    )
+    columns = ["", *(f"{share} %" for share in _shares(result))]
+    about += " Bold: the best mean over the columns."
+    return Section(title, about, results_table(columns, rows, _best(result, measure), label=title))
+
+
+def _best(result: MissingResult, measure: str) -> list[int]:
+    """Return the rows of the table whose mean is the best as it is printed: the highest accuracy, the lowest error."""
+    sign = 1 if measure == "accuracy" else -1
+    means = [sign * round(sum(at[measure] for at in curve) / len(curve), 3) for curve in result.curves.values()]
+    return [number for number, mean in enumerate(means, 1) if mean == max(means)]
 
 
 def _cell(at: Mapping[str, float], measure: str) -> str:

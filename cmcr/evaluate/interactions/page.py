@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from cmcr.evaluate.interactions.interactions import InteractionsResult, LabelResult
-from cmcr.evaluate.page import sentences
+from cmcr.evaluate.page import FILES, sentences
 from cmcr.report import Section, results_table, stacked_bars
 from cmcr.report.page import page
 
@@ -38,7 +38,7 @@ def interactions_page(result: InteractionsResult) -> str:
                 "With products: all probes, those on products of two directions too.", _accuracy(result)),
         Section("As if all were Gaussian", GAUSSIAN, _gaussian(result)),
     ]  # fmt: skip
-    return page(f"Interactions of {one} and {two}", sections, sentences(result), facts)
+    return page(f"Interactions of {one} and {two}", sections, sentences(result), facts, FILES)
 
 
 def words(result: InteractionsResult, name: str) -> list[str]:
