@@ -43,7 +43,7 @@ class View:
         """Return (N, DIM) rows of (N, LATENT) latents."""
         noise = self.rng.standard_normal((len(latent), DIM), dtype=np.float32) * np.float32(self.noise)
         x = latent @ self.map + noise + self.offset
-        return x / np.linalg.norm(x, axis=1, keepdims=True)
+        return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
 
 
 def make(folder: Path, side: str, rows: int) -> dict[Modality, View]:
@@ -80,7 +80,7 @@ def main() -> None:
             space.project(views[side][modality](latent), modality=modality, encoder=side)
             for side, modality in OUTER.items()
         ]
-        recall = both_ways(*seen, 1, 5, 10)
+        recall = both_ways(seen[0], seen[1], 1, 10)
         run = folder / "space.run"
         stages = {
             "overlap rows": "pairs/overlap_b.npy",
@@ -98,7 +98,7 @@ def main() -> None:
             f"{given.rows:,} texts and {given.rows:,} outer rows each, {DIM} components, `cmcr connect {settings}`: "
             f"{took / 60:.1f} min in all ({', '.join(parts)}), at most {peak:.2f} GB resident, {disk:.1f} GB on disk "
             f"for the run, {torch.get_num_threads()} CPU threads. Trust {trust:.2f}. Recall of {PAIRS:,} unseen pairs: "
-            f"R@1 {recall[0]:.1f}, R@10 {recall[2]:.1f} (chance {100 / PAIRS:.1f} and {1000 / PAIRS:.1f})."
+            f"R@1 {recall[0]:.1f}, R@10 {recall[1]:.1f} (chance {100 / PAIRS:.1f} and {1000 / PAIRS:.1f})."
         )
     replace(README, "rows", f"## Many rows\n\n{text}")
     sys.stderr.write(text + "\n")
