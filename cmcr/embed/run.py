@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cmcr.embed.conditions import one_thread_a_product
 from cmcr.embed.part import Part
 from cmcr.embed.shard import EmbeddedShard, Embedder, Pending
 from cmcr.embed.staging import Stage, agree, unfinished
@@ -194,7 +196,8 @@ def embed(
             raise InputError(f"{name} {value}; expected 1 or more")
     report, modality = EmbedReport.begin(inputs), inputs.modality
     views = views_for(memory_path, modality, views)
-    with Embedder(encoder, modality, memory_path, batch_size=batch_size, workers=workers, views=views) as embedder:
+    embedder = Embedder(encoder, modality, memory_path, batch_size=batch_size, workers=workers, views=views)
+    with one_thread_a_product(), embedder:
         run = _Run(embedder, inputs, report, shard_size, dtype, progress)
         if part is not None or not run.alone(retry_skipped, update):
             if retry_skipped or update:
@@ -281,14 +284,23 @@ class _Run:
                 writer.forget_skipped()
             pending = embedder.pending(self.items, writer.memory, update)
             self.report.count(pending)
-            for start in range(0, len(pending.items), self.shard_size):
-                embedded = self.shard(pending, slice(start, start + self.shard_size), self.report.items)
-                replaced = [pending.replaced[row.id] for row in embedded.rows if row.id in pending.replaced]
-                packed = embedded.packed(writer.memory.dtype)
-                writer.append_packed(embedder.modality, packed, replaced, embedder.views)
-                self.report.add(embedded)
-                self.report.updated += len(replaced)
+            committed = None
+            with ThreadPoolExecutor(1) as behind:  # a shard is committed while the next one is embedded
+                for start in range(0, len(pending.items), self.shard_size):
+                    embedded = self.shard(pending, slice(start, start + self.shard_size), self.report.items)
+                    self.report.add(embedded)
+                    if committed is not None:
+                        committed.result()
+                    committed = behind.submit(self._commit, writer, embedded, pending.replaced)
+                if committed is not None:
+                    committed.result()
         return True
+
+    def _commit(self, writer: MemoryWriter, embedded: EmbeddedShard, places: Mapping[str, int]) -> None:
+        replaced = [places[row.id] for row in embedded.rows if row.id in places]
+        packed = embedded.packed(writer.memory.dtype)
+        writer.append_packed(self.embedder.modality, packed, replaced, self.embedder.views)
+        self.report.updated += len(replaced)
 
     def shared(self, part: Part) -> None:
         """Embed the shards of a part, stage them, and commit what is next in order."""

@@ -6,22 +6,22 @@ Nothing here writes: the same code runs alone, as one of several ranks, and in a
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 
 from cmcr.decode import decoding, reserve
 from cmcr.devices import out_of_memory
+from cmcr.embed.conditions import items_at_rest, quick_switches
+from cmcr.embed.decoded import Decoded, PreparesTexts, decode_texts, digest_of, reason_of
 from cmcr.encoders.base import Encoder
 from cmcr.errors import CmcrError, ItemError
 from cmcr.items import SAME_ID, Item, readable
@@ -83,19 +83,6 @@ class EmbeddedShard:
         return [row for row in self.rows if row.note]
 
 
-@dataclass(slots=True)
-class _Decoded:
-    """An item after the threads: ready for the encoder, or with the reason why not."""
-
-    item: Item
-    hash: str | None = None
-    text: str | None = None
-    prepared: Any = None
-    views: list[Any] = field(default_factory=list)
-    reason: str | None = None
-    note: str | None = None
-
-
 class Embedder:
     """Embeds shards of one modality; a context manager, for it holds threads.
 
@@ -131,7 +118,8 @@ class Embedder:
     def __enter__(self) -> Self:
         if self._workers:
             self._pool = self._stack.enter_context(ThreadPoolExecutor(self._workers))
-            self._stack.enter_context(_quick_switches())
+            self._stack.enter_context(quick_switches())
+            self._stack.enter_context(items_at_rest())
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -162,7 +150,7 @@ class Embedder:
             try:
                 with decoding():
                     reserve(item.content_size())
-                    digest = _digest(item, item.read())
+                    digest = digest_of(item, item.read())
             except ItemError:
                 digest = None
             there = item.id in hashes and not item.problem
@@ -214,7 +202,7 @@ class Embedder:
         """
         vectors, rows, skips = [np.empty((0, self.info.dim), np.float32)], [], []
         views = [np.empty((0, self.views.count if self.views else 0, self.info.dim), np.float32)]
-        decoded = self._ahead(lambda item: self._decode(item, changed), items)
+        decoded = self._decoded(items, changed)
         while batch := list(itertools.islice(decoded, self.batch_size)):
             good = [each for each in batch if each.reason is None]
             if good:
@@ -240,13 +228,25 @@ class Embedder:
         member = item.source.removeprefix(readable(item.path.as_posix()))
         return f"{self._folders[folder]}/{readable(item.path.name)}{member}"
 
-    def _decode(self, item: Item, changed: Mapping[str, str]) -> _Decoded:
-        decoded = _Decoded(item)
+    def _decoded(self, items: Sequence[Item], changed: Mapping[str, str]) -> Iterator[Decoded]:
+        """Yield the items in order, decoded; in threads, unless handing them over costs more than the work itself."""
+        encoder, left = self._encoder, iter(items)
+        at_hand = self.modality is Modality.TEXT and not self.views and all(item.path is None for item in items)
+        if not (at_hand and isinstance(encoder, PreparesTexts)):
+            yield from self._ahead(lambda item: self._decode(item, changed), items)
+            return
+        while part := list(itertools.islice(left, self.batch_size)):
+            at_once = all(item.text and item.problem is None and item.id not in changed for item in part)
+            made = decode_texts(encoder, part) if at_once else [None] * len(part)
+            yield from (each or self._decode(item, changed) for item, each in zip(part, made, strict=True))
+
+    def _decode(self, item: Item, changed: Mapping[str, str]) -> Decoded:
+        decoded = Decoded(item)
         try:
             with decoding() as decoder:
                 reserve(item.content_size())
                 data = item.read()
-                decoded.hash = _digest(item, data)
+                decoded.hash = digest_of(item, data)
                 if item.id in changed:
                     raise ItemError(self._changed(item, changed[item.id]))
                 decoded.text = data.decode() or None if self.modality is Modality.TEXT else None
@@ -258,7 +258,7 @@ class Embedder:
                 whole = decoded.prepared
                 decoded.views = prepared_views(self._encoder, item, data, decoded.hash, self.views, whole)
         except Exception as error:  # a decoder may raise anything on bad bytes; one item must not stop the others
-            decoded.reason = _reason(error)
+            decoded.reason = reason_of(error)
         return decoded
 
     def _changed(self, item: Item, before: str) -> str:
@@ -268,7 +268,7 @@ class Embedder:
         # The source of a line names its list without the folder, so another list cannot be told from a changed one.
         return CHANGED if item.path is not None else f"{CHANGED}, or of another list: then give --id-prefix"
 
-    def _encode(self, good: list[_Decoded]) -> np.ndarray:
+    def _encode(self, good: list[Decoded]) -> np.ndarray:
         """Return the vectors of the items that got a usable one; note the reason on the others."""
         try:
             vectors = self._checked(self._encoder.encode(self.modality, [each.prepared for each in good]), len(good))
@@ -276,9 +276,12 @@ class Embedder:
             if out_of_memory(error):
                 return self._encode_halves(good, error)
             if len(good) == 1:
-                good[0].reason = _reason(error)
+                good[0].reason = reason_of(error)
                 return np.empty((0, self.info.dim), np.float32)
             return np.concatenate([self._encode([each]) for each in good])
+        squares = np.einsum("nd,nd->n", vectors, vectors)
+        if np.isfinite(squares).all() and squares.all():  # of most batches: their norms need no doubles
+            return vectors
         norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
         usable = np.isfinite(norms) & (norms > 0)
         if usable.all():
@@ -288,11 +291,11 @@ class Embedder:
         kept: np.ndarray = vectors[usable]
         return kept
 
-    def _encode_views(self, good: list[_Decoded], vectors: np.ndarray) -> np.ndarray:
+    def _encode_views(self, good: list[Decoded], vectors: np.ndarray) -> np.ndarray:
         """Return the (N, K, D) views of items with their vectors; the vector stands for a view without a usable one."""
         count = self.views.count if self.views else 0
         made = np.repeat(vectors[:, None], count, axis=1)
-        flat = [_Decoded(each.item, prepared=view) for each in good for view in each.views]
+        flat = [Decoded(each.item, prepared=view) for each in good for view in each.views]
         for start in range(0, len(flat), self.batch_size):
             part = flat[start : start + self.batch_size]
             found = self._encode(part)
@@ -300,7 +303,7 @@ class Embedder:
             made.reshape(-1, self.info.dim)[usable] = found
         return made
 
-    def _encode_halves(self, good: list[_Decoded], error: Exception) -> np.ndarray:
+    def _encode_halves(self, good: list[Decoded], error: Exception) -> np.ndarray:
         if len(good) == 1:
             raise CmcrError(f"{self.info.name}: out of memory with a batch of one; use --device cpu") from error
         self.batch_size = half = len(good) // 2
@@ -329,21 +332,6 @@ class Embedder:
             yield from waiting.popleft().result()
 
 
-@contextlib.contextmanager
-def _quick_switches() -> Iterator[None]:
-    """Let threads change places after a tenth of a millisecond, not five.
-
-    The encoder calls many short operations and needs the interpreter again after each; beside decoding threads that
-    keep it for five milliseconds it would mostly wait.
-    """
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(0.0001)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
-
-
 def _relative(folder: Path, memory: Path) -> str:
     try:
         return readable(relative_to_memory(folder, memory))
@@ -358,21 +346,3 @@ def _skip_key(skip: Skip) -> tuple[str, str]:
 def _of_a_row(skip: Skip) -> bool:
     """Tell whether an item was skipped for the row that had its id, which may be removed by now."""
     return skip.reason.startswith((CHANGED, SAME_ID))
-
-
-def _digest(item: Item, data: bytes) -> str | None:
-    # An imported vector may come without its content; the hash of nothing would make all of them look alike.
-    if item.path is None and item.text is None:
-        return None
-    # A cloud read with another axis up is another content.
-    return hashlib.sha256(data + f"up {item.up}".encode() if item.up else data).hexdigest()
-
-
-def _reason(error: Exception) -> str:
-    """Return why an item fails, on one line; what is no item's fault is raised again."""
-    text = " ".join(str(error).split())[:300]
-    if isinstance(error, ItemError):
-        return text
-    if isinstance(error, CmcrError):
-        raise error
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

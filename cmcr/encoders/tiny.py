@@ -96,6 +96,11 @@ class TinyEncoder:
             raise ItemError(f"no word that {self.name} knows: {' '.join(text.split())[:60]!r}")
         return bag
 
+    def prepare_texts(self, texts: Sequence[str]) -> list[np.ndarray | None]:
+        """Prepare many texts at once; None: ``prepare`` refuses this one."""
+        bags = prepare.bags(list(map(TOKENS[self.name], texts)), self._row_of)
+        return [bag if known else None for bag, known in zip(bags, np.any(bags, axis=1), strict=True)]
+
     def encode(self, modality: Modality, prepared: Sequence[np.ndarray]) -> np.ndarray:
         """Embed what ``prepare`` returned; see ``Encoder.encode``."""
         if not prepared:

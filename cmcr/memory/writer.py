@@ -136,14 +136,14 @@ class MemoryWriter:
             OSError: as ``append``.
         """
         manifest = self.memory.manifest
-        if packed.count and not self._translates:
+        if packed.rows and not self._translates:
             refuse_embedded(self.path, manifest)
         with self._named_errors():
-            if packed.count:
+            if packed.rows:
                 check_views(manifest, modality, views, self.path)
                 manifest = self._with_views(self._with_shard(manifest, modality, packed), modality, packed, views)
             manifest = self._without_rows(manifest, modality, replaced)
-            if packed.skipped:
+            if packed.skips:
                 self._write_skips(packed.skips)
                 manifest = dataclasses.replace(manifest, skipped=manifest.skipped + packed.skipped)
             self._commit(manifest)

@@ -104,3 +104,14 @@ def bag(tokens: list[str], row_of: dict[str, int]) -> np.ndarray:
         if token in row_of:
             counts[row_of[token]] += 1
     return counts
+
+
+def bags(texts: list[list[str]], row_of: dict[str, int]) -> np.ndarray:
+    """Count the known tokens of each of N texts into (N, len(row_of)) float32, as ``bag`` does of one."""
+    size = len(row_of)
+    starts = range(0, len(texts) * size, size)
+    cells = [
+        start + row_of[token] for start, text in zip(starts, texts, strict=True) for token in text if token in row_of
+    ]
+    counts = np.bincount(np.array(cells, np.intp), minlength=len(texts) * size)
+    return counts.reshape(len(texts), size).astype(np.float32)

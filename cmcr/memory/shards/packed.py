@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring
+from operator import attrgetter
 from pathlib import Path
 from typing import IO
 
@@ -97,8 +99,8 @@ def pack(
         raise ValueError(f"views of shape {views.shape} for vectors of shape {vectors.shape}")
     if vectors.ndim != 2 or len(vectors) != len(rows):
         raise ValueError(f"vectors of shape {vectors.shape} for {len(rows)} rows")
-    known, left_out = (b"".join(map(json_line, each)) for each in (rows, skipped))
-    return Packed(_npy(vectors, dtype), known, left_out, b"" if views is None else _npy(views, dtype))
+    seen = b"" if views is None else _npy(views, dtype)
+    return Packed(_npy(vectors, dtype), json_lines(rows), json_lines(skipped), seen)
 
 
 def _npy(vectors: np.ndarray, dtype: str) -> bytes:
@@ -122,15 +124,23 @@ def stored_as(units: np.ndarray, dtype: str) -> np.ndarray:
     return scaled.astype(np.int8)
 
 
-def json_line(value: Row | Skip) -> bytes:
-    """Return a row or a skip as a line of JSON."""
+def json_lines(values: Iterable[Row | Skip]) -> bytes:
+    """Return rows or skips as lines of JSON."""
+    # A surrogate, of a name that is no UTF-8, is escaped as JSON does it.
+    return "".join(map(_json_line, values)).encode("utf-8", "backslashreplace")
+
+
+def _json_line(value: Row | Skip) -> str:
     # Texts and nulls alone, so put together here: json.dumps of a dict takes longer than to embed a short text.
-    cells = [(name, getattr(value, name)) for name in value.__slots__]
-    if cells[-1] == ("note", None):  # few rows have one, and those of older memories have no such key
-        cells.pop()
-    return (
-        "{" + ", ".join([f'"{name}": {_encode(cell) if cell is not None else "null"}' for name, cell in cells]) + "}\n"
-    ).encode("utf-8", "backslashreplace")  # a surrogate, of a name that is no UTF-8, as JSON escapes it
+    form, cells = _LINES[type(value)]
+    line = form % tuple(["null" if cell is None else encode_basestring(cell) for cell in cells(value)])
+    note = getattr(value, "note", None)  # few rows have one, and those of older memories have no such key
+    return f"{line}}}\n" if note is None else f'{line}, "note": {encode_basestring(note)}}}\n'
 
 
-_encode = json.JSONEncoder(ensure_ascii=False).encode
+def _line(names: Sequence[str]) -> tuple[str, Callable[[Row | Skip], tuple[str | None, ...]]]:
+    """Return how a line of these cells is written, but for its end, and what takes them out of a row or a skip."""
+    return "{" + ", ".join(f'"{name}": %s' for name in names), attrgetter(*names)
+
+
+_LINES = {Row: _line(Row.__slots__[:-1]), Skip: _line(Skip.__slots__)}
