@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmcr.devices import has_bf16, matrix_products
+from cmcr.numbers import recall as module
 from cmcr.numbers.recall import complete, recall, recall_nearest, recall_through
 from cmcr.numbers.rows import widened
 from cmcr.search import exact_search
@@ -69,6 +70,18 @@ def test_many_near_rows_sum_to_much_before_one_stands_out(rises):
     memory = torch.cat([far, 0.35 * near, 0.5 * torch.eye(3)[:1].expand(rises, 3)])
     found = recall(torch.eye(3)[:1], blocks_of(memory, 3000), 0.01)
     assert torch.allclose(found.double(), naive(torch.eye(3)[:1], memory, 0.01), atol=1e-4)
+
+
+def test_exponents_that_a_processor_is_slow_at_are_left_out_without_a_trace(monkeypatch):
+    memory = torch.cat([unit(700, 5, 1), -unit(700, 5, 1)])
+    queries, looked_at = memory[:20], []
+    original = torch.Tensor.exp_
+    monkeypatch.setattr(torch.Tensor, "exp_", lambda x: original(looked_at.append(float(x.min())) or x))
+    found = recall(queries, blocks_of(memory, 1400), 0.01)
+    assert min(least for least in looked_at if least > -np.inf) == module.LEAST
+    monkeypatch.setattr(module, "LEAST", -np.inf)
+    assert torch.equal(recall(queries, blocks_of(memory, 1400), 0.01), found)
+    assert min(least for least in looked_at if least > -np.inf) < -150
 
 
 def test_recall_through_is_the_softmax_over_keys_times_each_values():

@@ -15,6 +15,9 @@ from cmcr.ranks import ALONE, Ranks
 
 HEADROOM = 40.0
 """Logits may exceed their shift by this much."""
+LEAST = -87.0
+"""Exponents below count as this: what float32 can no longer show well takes a processor fifty times as long. A sum is
+at least 1, and e^LEAST is lost beside it."""
 _SAFE = math.exp(HEADROOM - 0.001)
 """Weights of no greater sum exceed it nowhere, whatever was rounded."""
 
@@ -69,7 +72,7 @@ class _Recalled:
         self.scaled = queries / tau
         self.size = tile_rows(queries.device.type)
         self.shift = queries.new_full((len(queries), 1), float("-inf"))
-        self.total = torch.zeros_like(self.shift)
+        self.deep, self.total = False, torch.zeros_like(self.shift)
         self.means = [queries.new_zeros(len(queries), dim) for dim in dims]
         self.room = queries.new_empty(len(queries), self.size)
 
@@ -90,7 +93,10 @@ class _Recalled:
     def _weights(self, tile: Tensor) -> tuple[Tensor, Tensor]:
         """Return (Q, n) exp(logit - shift) and its row sums; what overflows is infinite, or not a number."""
         logits = torch.mm(self.scaled, tile.T, out=self.room[:, : len(tile)])
-        weights = logits.sub_(self.shift).exp_()
+        logits.sub_(self.shift)
+        if self.deep:
+            logits.clamp_min_(LEAST)
+        weights = logits.exp_()
         return weights, weights.sum(dim=1, keepdim=True)
 
     def _raise(self, logits: Tensor) -> None:
@@ -107,6 +113,7 @@ class _Recalled:
             for mean in self.means:
                 mean *= shrink
             self.shift = higher
+            self.deep = self.deep or bool((logits.amin(dim=1, keepdim=True) < higher + LEAST).any())
 
 
 def recall_nearest(scores: Tensor, found: Tensor, tau: float) -> Tensor:
