@@ -16,6 +16,7 @@ def run() -> None:
     """Run the command line and exit with its code."""
     process.take_interrupts()
     process.mend_streams()
+    process.search_later()
     from cmcr.cli import main  # not before Ctrl-C is taken care of: it loads much
 
     process.begin()

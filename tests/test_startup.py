@@ -76,3 +76,31 @@ def test_the_listing_is_what_the_commands_themselves_would_say(monkeypatch, caps
     monkeypatch.setattr(LazyGroup, "_by_name", lambda group, method, *arguments: method(*arguments))  # they are loaded
     assert main([*command, "--help"]) == 0
     assert capsys.readouterr().out == listed
+
+
+def test_no_garbage_is_searched_for_while_libraries_load_and_as_always_afterwards():
+    script = """
+import gc, cmcr.process as process
+usual = gc.get_threshold()
+process.search_later()
+searched = gc.get_stats()[0]["collections"]
+kept = [[] for _ in range(250_000)]
+assert gc.get_stats()[0]["collections"] == searched and not gc.get_freeze_count()
+kept += [[] for _ in range(100_000)]
+assert gc.get_stats()[0]["collections"] > searched and gc.get_freeze_count() > 250_000
+assert gc.get_threshold() == usual and not gc.callbacks
+process.unfrozen = gc.get_freeze_count()
+process.end()
+assert gc.get_freeze_count() > process.unfrozen
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_script_postpones_the_search():
+    script = (
+        "import gc, sys, cmcr.__main__, cmcr.cli\n"
+        "cmcr.cli.main = lambda: print(gc.get_threshold()[0]) or 0\n"
+        "cmcr.__main__.run()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 300_000
