@@ -4,7 +4,7 @@
 
 Each client asks, waits for the answer, and thinks for up to ``--think`` seconds, as a person would. Of its questions,
 60 % are texts (each new), 15 % rows, 15 % pictures and sounds of hits, 5 % sums of terms, 5 % uploads of a picture. The
-server and the clients share the machine. The first ten seconds of memory are its warming up.
+server and the clients share the machine; think less, and they wait in line. The first ten seconds of memory warm up.
 """
 
 import argparse
@@ -91,8 +91,8 @@ async def resident(http: httpx.AsyncClient, found: list[tuple[int, int]], until:
     """Note the server's memory every five seconds."""
     while time.perf_counter() < until:
         text = (await http.get("/metrics")).text
-        held, kept = (re.search(rf"^cmcr_{name}_bytes (\S+)", text, re.M) for name in ("resident", "kept_media"))
-        found.append((int(float(held[1])) >> 20, int(float(kept[1])) >> 20))
+        told = dict(re.findall(r"^cmcr_(resident|kept_media)_bytes (\S+)", text, re.M))
+        found.append((int(float(told["resident"])) >> 20, int(float(told.get("kept_media", 0))) >> 20))
         await asyncio.sleep(5)
 
 

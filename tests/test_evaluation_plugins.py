@@ -9,6 +9,7 @@ from pathlib import Path
 
 import packages
 import pytest
+from browser import visit
 from worlds import two_memories
 
 from cmcr.ask import Subject, open_side
@@ -240,3 +241,11 @@ def test_a_side_is_a_memory_and_a_modality_it_holds(world):
         open_side(f"{world}/a:audio")
     with pytest.raises(InputError, match=r"expected MEMORY:MODALITY with one of .*; did you mean 'image'\?"):
         open_side(f"{world}/a:imag")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+def test_everybody_can_read_the_page(site, world, capsys, width):
+    install(site)
+    assert run("mine", world / "space", "--rows", 4, "--html") == 0
+    visit(Path("results/mine/index.html").resolve(), width)

@@ -1,5 +1,6 @@
 """The server: what it answers, that it answers as the command line does, and what it refuses."""
 
+import asyncio
 import json
 import re
 import signal
@@ -23,6 +24,7 @@ from cmcr.errors import InputError, UnknownEncoderError
 from cmcr.serve import ReadySubject, Service, Serving
 from cmcr.serve.media import packed_points
 from cmcr.serve.run import take_port
+from cmcr.serve.workers import Workers
 
 
 @pytest.fixture
@@ -471,6 +473,22 @@ def test_a_query_is_embedded_in_the_thread_that_answers_it(tmp_path, monkeypatch
         assert ask(opened, text="dog", modality="image")[0] == 200
         assert opened.post("/search", files={"file": ("a.png", png())}, data={"modality": "text"}).status_code == 200
     assert seen == {(each, "cmcr-serve", before) for each in ("prepare", "encode")}
+
+
+def test_who_asks_first_is_served_first():
+    begun, gate = [], threading.Event()
+
+    async def many():
+        workers = Workers(1, waiting=30, timeout=20.0)
+        first = asyncio.ensure_future(workers.run(gate.wait, 20))
+        others = [asyncio.ensure_future(workers.run(begun.append, number)) for number in range(25)]
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(first, *others)
+        workers.close()
+
+    asyncio.run(many())
+    assert begun == [*range(25)]
 
 
 def test_late_and_too_many_queries_are_told_so(slow):
