@@ -20,6 +20,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+# As the command line does, and before anything loads OpenMP: threads that wait sleep.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import numpy as np
 import torch
 from PIL import Image
@@ -72,9 +75,11 @@ def unit(rows: int, dim: int, seed: int) -> np.ndarray:
 
 def start_up() -> Iterator[Row]:
     """Compare starting the command line with starting Python."""
+    # As in an installed package, whose bytecode lies beside it.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def run(*arguments: str) -> Callable[[], object]:
-        return lambda: subprocess.run([sys.executable, *arguments], capture_output=True, check=False)
+        return lambda: subprocess.run([sys.executable, *arguments], capture_output=True, check=False, env=environment)
 
     bare = run("-c", "pass")
     yield Row("`cmcr --help`", run("-m", "cmcr", "--help"), bare, "times `python -c pass`", "process")
@@ -89,7 +94,7 @@ def embedding(folder: Path) -> Iterator[Row]:
     world.write_clouds(folder / "clouds", scenes, 0)
     write_photos(folder / "photos", 128)
     save_clip(folder / "ViT-B-32-quickgelu-openai.pt")
-    for name, count in (("texts", 4000), ("captions", 256)):
+    for name, count in (("texts", 20_000), ("captions", 256)):
         (folder / f"{name}.txt").write_text("".join(f"a picture of thing {n} and {7 * n}\n" for n in range(count)))
     yield pipeline(folder, "tiny-clip", "images", Modality.IMAGE)
     yield pipeline(folder, "tiny-clap", "sounds", Modality.AUDIO)

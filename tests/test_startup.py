@@ -4,13 +4,17 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from cmcr import Memory, Modality, connect_arrays
 from cmcr.cli import main
 from cmcr.cli.groups import LazyGroup
+from cmcr.memory import EncoderInfo, MemoryWriter, Row
 
 BOXES = "typer.rich_utils"
 HEAVY = ("torch", "numpy", "PIL", "soundfile", "faiss", "safetensors", "jinja2", "filelock", "pydantic", BOXES)
+ENCODING = ("faiss", "PIL", "soundfile", "av", "jinja2", "cmcr.encoders.tiny")
 SCRIPT = f"""
 import sys, cmcr.__main__, cmcr.cli
 code = cmcr.cli.main()
@@ -104,3 +108,44 @@ def test_the_script_postpones_the_search():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert int(done.stdout) == 300_000
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """A folder with the space of two encoders, and a memory of each."""
+    texts = np.random.default_rng(0).normal(size=(200, 8))
+    a, b = {"text": texts, "image": texts[:60]}, {"text": texts[:, ::-1], "audio": texts[:60, ::-1]}
+    connect_arrays(a=a, b=b, via="text", method="linear").save(tmp_path / "space")
+    for name, held in (("a", a), ("b", b)):
+        with MemoryWriter(tmp_path / name, EncoderInfo(name, f"imported:{name}", 8)) as writer:
+            for kind, vectors in held.items():
+                rows = [Row(f"{kind}-{n}", f"{n}", None, None) for n in range(len(vectors))]
+                writer.append(Modality(kind), vectors, rows)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("index", "names"), [("exact", []), ("flat", ["faiss"])])
+def test_a_row_is_asked_for_without_an_encoder_and_faiss_is_loaded_for_an_index_alone(asked, monkeypatch, index, names):
+    monkeypatch.chdir(asked)
+    if index != "exact":
+        assert main(["index", "a", "--space", "space", "--modality", "image", "--kind", index]) == 0
+    line = ["retrieve", "space", "b:audio#audio-4", "--in", "a", "--modality", "image", "-k", "1", "--index", index]
+    script = f"""
+import sys, cmcr.cli
+code = cmcr.cli.main({line!r})
+print(code, *(name for name in {ENCODING!r} if name in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].split() == ["0", *names]
+    assert "image-4" in done.stdout
+
+
+def test_info_counts_a_memory_without_reading_a_row(asked, monkeypatch, capsys):
+    opened, real = [], Memory._shard_vectors
+    monkeypatch.setattr(Memory, "_shard_vectors", lambda *given: opened.append("vectors") or real(*given))
+    monkeypatch.setattr(Memory, "_shard_metadata", lambda *given: opened.append("metadata") or iter(()))
+    monkeypatch.setattr("cmcr.memory.memory.open_file", lambda path: opened.append(str(path)))
+    monkeypatch.setattr("cmcr.memory.memory.read_lines", lambda path: opened.append(str(path)) or iter(()))
+    assert main(["info", str(asked / "a")]) == 0
+    assert "image: 60" in capsys.readouterr().out
+    assert opened == []
