@@ -79,6 +79,18 @@ def test_intra_loss_of_coinciding_rows_has_a_finite_gradient():
     assert torch.isfinite(x.grad).all()
 
 
+@pytest.mark.parametrize("squared", [False, True])
+def test_intra_loss_has_the_gradients_of_its_formula(squared):
+    def plain(x, y):
+        squares = (x - y).square().sum(dim=1)
+        return (squares if squared else squares.sqrt()).mean() / 2
+
+    given_rows = unit(9, 4, 0), unit(9, 4, 1)
+    ours = value_and_gradients(lambda x, y: intra_loss(x, y, squared), *given_rows)
+    for found, expected in zip(ours, value_and_gradients(plain, *given_rows), strict=True):
+        assert torch.allclose(found, expected, rtol=1e-6, atol=0)
+
+
 def held_whole(x, y, tau):
     logits, target = x @ y.T / tau, torch.arange(len(x))
     both = torch.nn.functional.cross_entropy
@@ -158,15 +170,26 @@ class Products(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize(("kept", "computed"), [(0, 2), (1 << 30, 1)])
-def test_similarities_are_never_held_whole_and_each_tile_serves_both_directions(monkeypatch, kept, computed):
+@pytest.mark.parametrize("tiles", [0, 7, 100])
+def test_no_more_similarities_are_held_than_kept_and_each_tile_serves_both_directions(monkeypatch, tiles):
     monkeypatch.setattr(losses, "tile_rows", lambda device: 10)
-    monkeypatch.setattr(losses, "KEPT", kept)
+    monkeypatch.setattr(losses, "STRIP", 4)
+    monkeypatch.setattr(losses, "KEPT", tiles * 10 * 10 * 4)
     x, y = unit(100, 3, 0).requires_grad_(), unit(100, 3, 1)
     with Products() as seen:
         info_nce(x, y, 0.1).backward()
-    assert seen.similarities == computed * (100 // 10) ** 2
-    assert seen.largest < 100 * 100 / 10
+    assert seen.similarities == 100 + (100 - tiles)
+    assert seen.largest <= max(min(tiles + 1, 100) * 10 * 10, 100 * 3)
+
+
+def test_a_kept_tile_and_one_computed_again_give_the_same_bytes(monkeypatch):
+    monkeypatch.setattr(losses, "tile_rows", lambda device: 7)
+    found = []
+    for kept, strip in [(0, 256), (1 << 30, 256), (3 * 7 * 7 * 4, 256), (0, 2)]:
+        monkeypatch.setattr(losses, "KEPT", kept)
+        monkeypatch.setattr(losses, "STRIP", strip)
+        found.append(value_and_gradients(info_nce, unit(40, 6, 0), unit(40, 6, 1), torch.tensor(0.05)))
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
 
 
 def test_no_gradient_wanted_no_second_pass(monkeypatch):

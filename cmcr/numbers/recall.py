@@ -138,6 +138,5 @@ def complete(x: Tensor, variance: float, generator: torch.Generator, ranks: Rank
     """
     if variance:
         joint = torch.randn((ranks.size * len(x), *x.shape[1:]), generator=generator, device=generator.device)
-        noise = joint.chunk(ranks.size)[ranks.rank]
-        x = x + noise.to(x.device) * variance**0.5
+        x = joint.chunk(ranks.size)[ranks.rank].mul_(variance**0.5).to(x).add_(x)
     return F.normalize(x, dim=1)

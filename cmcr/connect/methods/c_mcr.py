@@ -108,8 +108,8 @@ def batch_loss(
     sides = ((rows.overlap_a, rows.pseudo_a), (rows.overlap_b, rows.pseudo_b))
     overlap, pseudo = [], []
     for projector, (x, recalled) in zip(projectors, sides, strict=True):
-        noisy = [completed(x)] if recalled is None else [completed(x), completed(recalled, recalled=True)]
-        projected = _in_passes(projector, noisy, config.batch_norm == "joint")
+        parts = [(x, False)] if recalled is None else [(x, False), (recalled, True)]
+        projected = _in_passes(projector, [completed(*part) for part in parts], config.batch_norm == "joint")
         overlap.append(projected[0])
         pseudo += projected[1:]
     pair = (pseudo[0], pseudo[1]) if len(pseudo) == 2 else None
