@@ -116,6 +116,7 @@ def exact_search(blocks: Iterable[Array], queries: Array, k: int, chunk: int = 1
     parts = [_Best(asked[start : start + chunk], k) for start in range(0, max(len(asked), 1), chunk)]
     first, size = 0, min(max(_FIRST, k), _TILE)
     most = _TILE * (8 if len(asked) <= _FEW else 1)
+    room = np.empty(min(len(asked), chunk) * most, np.float32)  # new pages for each product would cost a fifth more
     for block in blocks:
         _same_dim(asked.shape[1], block.shape[1])
         start = 0
@@ -124,7 +125,7 @@ def exact_search(blocks: Iterable[Array], queries: Array, k: int, chunk: int = 1
             rough = np.require(tile, np.float32, ["C", "W"])  # torch warns of what is read-only
             longest = _UNIT if unit else float(np.sqrt(np.einsum("nd,nd->n", rough, rough).max()))
             for part in parts:
-                part.meet(tile, rough, first + start, longest)
+                part.meet(tile, rough, first + start, longest, room)
             start, size = start + len(tile), min(8 * size, most)
         first += len(block)
     return _hits(-np.sort(-np.concatenate([part.keys for part in parts]), axis=1))
@@ -141,10 +142,13 @@ class _Best:
         unsafe = 1.01 * (queries.shape[1] + 4) * 2.0**-24
         self._margin = unsafe * np.linalg.norm(self._queries, axis=1)
 
-    def meet(self, tile: Array, rough: Array, first: int, longest: float) -> None:
-        """Take in the rows of a tile, the first of number ``first``; none is longer than ``longest``."""
+    def meet(self, tile: Array, rough: Array, first: int, longest: float, room: Array) -> None:
+        """Take in the rows of a tile, the first of number ``first``; none is longer than ``longest``.
+
+        The tile's scores are written to ``room``.
+        """
         with np.errstate(all="ignore"):
-            query, column, scores = self._entering(tile, rough, longest)
+            query, column, scores = self._entering(tile, rough, longest, room)
         if len(query):
             count = np.bincount(query, minlength=len(self.keys))
             keys = np.full((len(self.keys), count.max()), np.iinfo(np.int64).min)
@@ -152,7 +156,7 @@ class _Best:
             keys[query, place] = _keys(scores, first + column)
             self.keys = _largest(np.concatenate([self.keys, keys], axis=1), self._k)
 
-    def _entering(self, tile: Array, rough: Array, longest: float) -> tuple[Rows, Rows, Array]:
+    def _entering(self, tile: Array, rough: Array, longest: float, room: Array) -> tuple[Rows, Rows, Array]:
         """Return query, column and score of what is better than a query's worst; a later row must be strictly so."""
         if self.keys.shape[1] < self._k:
             scores = _products(self._queries, tile.astype(np.float64)).astype(np.float32)
@@ -161,7 +165,7 @@ class _Best:
         least = _hits(self.keys.min(axis=1)).scores
         floor = (least - self._margin * longest - 1e-34).astype(np.float32)  # the last: what underflows
         floor = np.nextafter(floor, np.float32(-np.inf))
-        near = _products(self._rough, rough)
+        near = _products(self._rough, rough, room)
         query, column = _standing(near, floor)
         if len(query) * _SPARSE < near.size:
             scores = _pair_scores(self._queries, tile, query, column)
@@ -203,8 +207,10 @@ def _pair_scores(queries: np.ndarray, tile: Array, query: Rows, column: Rows) ->
     return scores
 
 
-def _products(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _products(first: np.ndarray, second: np.ndarray, room: np.ndarray | None = None) -> np.ndarray:
     """Return first @ second.T by torch: numpy's own threads spin, which on a busy machine costs ten times the product.
+
+    It lies in ``room``, a flat array that is large enough, where that is given.
 
     Where a user lets torch round float32 to bfloat16, by numpy: no margin would hold.
     """
@@ -214,8 +220,11 @@ def _products(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     exact = matmul.fp32_precision in ("none", "ieee") if matmul else torch.get_float32_matmul_precision() == "highest"
     if not exact:
         return np.asarray(first @ second.T)
+    shape = len(first), len(second)
+    out = np.empty(shape, first.dtype) if room is None else room[: shape[0] * shape[1]].reshape(shape)
     with torch.inference_mode():
-        return (torch.from_numpy(first) @ torch.from_numpy(second).T).numpy()
+        torch.mm(torch.from_numpy(first), torch.from_numpy(second).T, out=torch.from_numpy(out))
+    return out
 
 
 def _keys(scores: Array, rows: Rows) -> Rows:
