@@ -14,11 +14,8 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from cmcr.devices import tile_rows
 from cmcr.ranks import ALONE, Ranks
 
-KEPT = 14 << 24
-"""Bytes of tiles kept from the first pass over the similarities for the second; the others are computed again. So many
-that a step of C-MCR at the paper's size stays under a quarter of a naive one's memory."""
-STRIP = 256
-"""Rows of a tile on which steps by element follow each other, while they are in a core's own cache."""
+KEPT = 1 << 27
+"""Bytes of tiles kept from the first pass over the similarities for the second; the others are computed again."""
 _WINDOW = {torch.float32: 80.0, torch.float64: 690.0}
 """Sums of exponentials up to e^WINDOW neither overflow nor, down to e^-WINDOW, lose what float32 can show."""
 
@@ -117,10 +114,9 @@ def _value_and_gradients(
     dx, dy = torch.zeros_like(x), torch.zeros_like(columns)
     rows = (by_row + pair).reciprocal()[:, None]
     totals = ranks.gather((own + pair)[:, None]).reciprocal()[:, 0]
-    weights = columns.new_empty(min(STRIP, len(x)), tiles.width)
+    weights = tiles.buffer()
     for i, j, tile in tiles.again():
-        for part, inverse in zip(tile.split(STRIP), rows[i].split(STRIP), strict=True):
-            part *= torch.add(inverse, totals[j], out=weights[: len(part), : part.shape[1]])
+        tile *= torch.add(rows[i], totals[j], out=weights[: tile.shape[0], : tile.shape[1]])
         dx[i].addmm_(tile, columns[j])
         dy[j].addmm_(tile.T, x[i])
     missing = (by_row * rows[:, 0] + own / (own + pair))[:, None]
@@ -140,38 +136,39 @@ class _Tiles:
 
     def __init__(self, x: Tensor, y: Tensor, shift: float, first: int) -> None:
         self.x, self.y, self.shift, self.first = x, y, shift, first
-        size = tile_rows(x.device.type)
+        self.size = size = tile_rows(x.device.type)
         self.cuts = [
             (slice(i, min(i + size, len(x))), slice(j, min(j + size, len(y))))
             for i in range(0, len(x), size)
             for j in range(0, len(y), size)
         ]
-        height, self.width = min(size, len(x)), min(size, len(y))
-        self.fitting = min(KEPT // (size * size * x.element_size()), len(self.cuts))
-        # One piece of memory: many small ones leave gaps between them. The last is for the tiles that are not kept.
-        self.room = x.new_empty(self.fitting + (self.fitting < len(self.cuts)), height, self.width)
+        self.store: list[Tensor] = []
+        self.fitting = KEPT // (size * size * x.element_size())
+
+    def buffer(self) -> Tensor:
+        """Return room for a tile."""
+        return self.x.new_empty(min(self.size, len(self.x)), min(self.size, len(self.y)))
 
     def kept(self) -> Iterator[tuple[slice, slice, Tensor]]:
         """Yield each tile with its rows and columns, for reading."""
-        for number, (rows, columns) in enumerate(self.cuts):
-            yield rows, columns, self._compute(rows, columns, self.room[min(number, self.fitting)])
+        buffer = self.buffer()
+        for rows, columns in self.cuts:
+            keep = len(self.store) < self.fitting
+            tile = self._compute(rows, columns, self.buffer() if keep else buffer)
+            if keep:
+                self.store.append(tile)
+            yield rows, columns, tile
 
     def again(self) -> Iterator[tuple[slice, slice, Tensor]]:
         """Yield the tiles once more; they are the caller's to overwrite."""
-        for number, (rows, columns) in enumerate(self.cuts):
-            if number < self.fitting:
-                yield rows, columns, self._within(rows, columns, self.room[number])
-            else:
-                yield rows, columns, self._compute(rows, columns, self.room[-1])
+        buffer, kept = self.buffer(), iter(self.store)
+        for rows, columns in self.cuts:
+            tile = next(kept, None)
+            yield rows, columns, self._compute(rows, columns, buffer) if tile is None else tile
 
-    def _within(self, rows: slice, columns: slice, room: Tensor) -> Tensor:
-        return room[: rows.stop - rows.start, : columns.stop - columns.start]
-
-    def _compute(self, rows: slice, columns: slice, room: Tensor) -> Tensor:
+    def _compute(self, rows: slice, columns: slice, out: Tensor) -> Tensor:
         x, y = self.x[rows], self.y[columns]
-        tile = torch.mm(x, y.T, out=self._within(rows, columns, room))
-        for part in tile.split(STRIP):
-            part.sub_(self.shift).exp_()
+        tile = torch.mm(x, y.T, out=out[: len(x), : len(y)]).sub_(self.shift).exp_()
         offset = self.first + rows.start - columns.start
         if -len(x) < offset < len(y):
             tile.diagonal(offset).zero_()
