@@ -37,13 +37,10 @@ def items_at_rest() -> Iterator[None]:
 def one_thread_a_product() -> Iterator[None]:
     """Let each decoding thread multiply alone, as NumPy does it: threads of its own would wait in a loop for theirs.
 
-    Torch multiplies by other means, and encoders go on as they are. Needs threadpoolctl, which scikit-learn brings.
+    Torch multiplies by other means, and encoders go on as they are.
     """
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
-        yield
-        return
+    from threadpoolctl import ThreadpoolController
+
     numpy = [each["filepath"] for each in ThreadpoolController().info() if "numpy" in each["filepath"]]
     with ThreadpoolController().select(filepath=numpy).limit(limits=1):
         yield
