@@ -34,7 +34,7 @@ from cmcr.report import (
     results_table,
 )
 from cmcr.report import previews as shown_by
-from cmcr.report.charts import colours
+from cmcr.report.charts import colours, number
 from cmcr.report.opus import encode_opus
 from cmcr.report.page import page
 from cmcr.report.previews import AUDIO_RATE, PAGE_BYTES, TEXT_CHARACTERS, THUMBNAIL, show_sound
@@ -353,3 +353,10 @@ def test_a_browser_shows_the_page_with_nothing_to_complain_about(tmp_path):
     (tmp_path / "page.html").write_text(page("Title", [Section("Part", "text", body)], facts={"gallery": 3}))
     for width in (1200, 390):
         assert visit(tmp_path / "page.html", width)["audio"] == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(0.1234, "0.123"), (999, "999"), (1000, "1,000"), (-1250, "-1,250"), (3e8, "3e+08")]
+)
+def test_numbers_on_an_axis_are_such_as_people_write(value, told):
+    assert number(value) == told

@@ -155,7 +155,9 @@ def ticks_around(values: np.ndarray, wanted: int = 5) -> list[float]:
 
 def number(value: float) -> str:
     """Return a number as the axes and scales of a page say it."""
-    return f"{value:.3g}" if abs(value) < 1e4 else f"{value:.2g}"
+    if 1e3 <= abs(value) < 1e7:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 1e3 else f"{value:.2g}"
 
 
 def heat_map(
