@@ -145,10 +145,10 @@ def weigh_pairs(
     """
     folds = canonical.folds_of(len(rows[0]), seed)
     recipe = canonical.pick(*rows, folds)
-    found = list(canonical.held_out(*rows, recipe, folds))
-    scale = torch.tensor(weights)[:, None, None]
     if len(rows[0]) < SCARCE:
         return Weighed(0.0, 1.0, 1.0, recipe)
+    found = list(canonical.held_out(*rows, recipe, folds))
+    scale = torch.tensor(weights)[:, None, None]
     views = []
     for fold in folds:
         sides = (each[fold].split(list(segments), dim=1) for each in projected)
