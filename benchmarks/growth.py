@@ -38,7 +38,7 @@ from cmcr.devices import matrix_products
 from cmcr.memory import EncoderInfo, Memory, MemoryWriter, Row
 from cmcr.memory.overlap import Side, join
 from cmcr.modality import Modality
-from cmcr.numbers.recall import recall_through
+from cmcr.numbers.recall import as_values, recall_through
 from cmcr.search import build_index, exact_search
 
 TEXT, IMAGE = Modality.TEXT, Modality.IMAGE
@@ -77,12 +77,14 @@ def routing(folder: Path) -> Work:
     held = memory(folder)
     texts = held.vectors(TEXT, np.arange(0, held.rows(TEXT), max(1, -(-held.rows(TEXT) // ANCHORS))))
     anchors = torch.from_numpy(texts)
+    with matrix_products("cpu", "auto"):
+        both = as_values(torch.cat([anchors, anchors], dim=1))
 
     def work() -> None:
         for start in range(0, held.rows(IMAGE), BLOCK):
             rows = held.vectors(IMAGE, np.arange(start, min(start + BLOCK, held.rows(IMAGE))))
             with matrix_products("cpu", "auto"):
-                recall_through(torch.from_numpy(rows), anchors, (anchors, anchors), 0.05)
+                recall_through(torch.from_numpy(rows), anchors, both, 0.05)
 
     return work
 

@@ -14,6 +14,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,10 @@ from quality import replace
 from speed import README, seconds
 from step_memory import resident
 
-from cmcr.devices import Products, has_bf16, matrix_products
+from cmcr.devices import Products, has_bf16, matrix_products, narrow_products
 from cmcr.memory import EncoderInfo, Memory, MemoryWriter, Row
 from cmcr.modality import Modality
-from cmcr.numbers.recall import recall, recall_nearest, recall_through
+from cmcr.numbers.recall import as_values, recall, recall_nearest, recall_through
 from cmcr.search import ExactIndex, Index
 from cmcr.search.graphs import graphs, pays
 
@@ -54,14 +55,21 @@ def write_memory(folder: Path, rows: int, shard: int = 100_000) -> Memory:
     return Memory.open(folder)
 
 
-def products(queries: torch.Tensor, tile: torch.Tensor, tiles: int, values: int = 1) -> None:
-    """Multiply the products of a softmax over keys, and of its weights with the values, on one tile: the limit."""
+def products(queries: torch.Tensor, tile: torch.Tensor, rows: int, values: int = 1) -> None:
+    """Multiply the products of a softmax over keys, and of its weights with the values, on one tile: the limit.
+
+    In bf16 the second is of matrices that are bf16 already, which is the faster way.
+    """
+    narrow = narrow_products("cpu")
+    kind = torch.bfloat16 if narrow else torch.float32
+    tile = tile[: 4096 if narrow else 1024]
+    wide = torch.cat([tile] * values, dim=1).to(kind)
     for part in queries.split(1024):
-        room, total = torch.empty(len(part), len(tile)), torch.zeros_like(part)
-        for _ in range(tiles):
+        room, total = torch.empty(len(part), len(tile)), torch.zeros(len(part), wide.shape[1], dtype=kind)
+        weights = torch.zeros(len(part), len(tile), dtype=kind)
+        for _ in range(math.ceil(rows / len(tile))):
             torch.mm(part, tile.T, out=room)
-            for _ in range(values):
-                total.addmm_(room, tile, alpha=1e-6)
+            torch.mm(weights, wide, out=total)
 
 
 def shares(ours: Callable[[], object], limit: Callable[[], object], rounds: int = 3) -> Line:
@@ -81,13 +89,12 @@ def exact(memory: Memory, queries: torch.Tensor) -> tuple[Line, torch.Tensor]:
     """Measure the whole softmax; return the cells and what is recalled in float32."""
     shown: Line = ()
     found: list[torch.Tensor] = []
-    tile = torch.from_numpy(next(memory.blocks(Modality.IMAGE))[:1024])
-    tiles = math.ceil(memory.rows(Modality.IMAGE) / len(tile))
+    tile, rows = torch.from_numpy(next(memory.blocks(Modality.IMAGE))), memory.rows(Modality.IMAGE)
     for precision in precisions():
         with matrix_products("cpu", precision):
             shown += shares(
                 lambda: found.append(recall(queries, lambda: memory.blocks(Modality.IMAGE), TAU)),
-                lambda: products(queries, tile, tiles),
+                lambda: products(queries, tile, rows),
             )
     return shown, found[0]
 
@@ -96,20 +103,17 @@ def shared(memory: Memory) -> str:
     """Tell what is reached where as many queries share a pass as in connect, and by routing."""
     many = torch.from_numpy(made_up(SHARING, Modality.TEXT, 0))
     own, other, rows = (torch.from_numpy(made_up(n, Modality.TEXT, n)) for n in (ANCHORS, ANCHORS + 1, QUERIES))
-    tile, tiles = own[:1024], memory.rows(Modality.IMAGE) // 1024
+    images, both = memory.rows(Modality.IMAGE), torch.cat([own, other[:ANCHORS]], dim=1)
     told = []
     for precision in precisions():
         with matrix_products("cpu", precision):
             passed = shares(
-                lambda: recall(many, lambda: memory.blocks(Modality.IMAGE), TAU), lambda: products(many, tile, tiles)
+                lambda: recall(many, lambda: memory.blocks(Modality.IMAGE), TAU), lambda: products(many, own, images)
             )
-            routed = shares(
-                lambda: recall_through(rows, own, (own, other[:ANCHORS]), 0.05),
-                lambda: products(rows, tile, ANCHORS // 1024, 2),
-                9,
-            )
+            routing = partial(recall_through, rows, own, as_values(both), 0.05)
+            routed = shares(routing, lambda: products(rows, own, ANCHORS, 2), 9)
         told.append(
-            f"{precision}: {SHARING:,} queries that share a pass over {memory.rows(Modality.IMAGE):,} rows, as in "
+            f"{precision}: {SHARING:,} queries that share a pass over {images:,} rows, as in "
             f"connect, reach {passed[1]} ({passed[0]}); routing {QUERIES:,} rows through {ANCHORS:,} anchors to both "
             f"spaces {routed[1]} ({routed[0]})"
         )

@@ -98,6 +98,17 @@ def matrix_products(device: str, precision: Products) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
+def narrow_products(device: str) -> bool:
+    """Tell whether bf16 matrices are what ``matrix_products`` multiplies here: a processor is given them as such.
+
+    It has no product of float32 matrices in bf16 that would not convert them anew each time, which takes as long as the
+    product. The price is a result in bf16, so it is for sums of parts that are kept in float32 themselves.
+    """
+    import torch
+
+    return device == "cpu" and torch.get_float32_matmul_precision() == "medium" and has_bf16(device)
+
+
 def tile_rows(device: str) -> int:
     """Return rows and columns of a tile of similarities: 4 MiB of float32 for a processor's cache, more for a GPU."""
     return 1024 if device == "cpu" else 8192

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 
 from cmcr.devices import has_bf16, matrix_products
 from cmcr.numbers import recall as module
-from cmcr.numbers.recall import complete, recall, recall_nearest, recall_through
+from cmcr.numbers.recall import as_values, complete, recall, recall_nearest, recall_through
 from cmcr.numbers.rows import widened
 from cmcr.search import exact_search
 
@@ -87,20 +89,38 @@ def test_exponents_that_a_processor_is_slow_at_are_left_out_without_a_trace(monk
 def test_recall_through_is_the_softmax_over_keys_times_each_values():
     queries, keys, values = unit(9, 5, 0), unit(2500, 5, 1), (unit(2500, 5, 2), torch.randn(2500, 8))
     weights = (queries.double() @ keys.double().T / 0.05).softmax(dim=1)
-    for found, each in zip(recall_through(queries, keys, values, 0.05), values, strict=True):
-        assert torch.allclose(found.double(), weights @ each.double(), atol=1e-5)
+    for each in (*values, torch.cat(values, dim=1)):
+        assert torch.allclose(recall_through(queries, keys, each, 0.05).double(), weights @ each.double(), atol=1e-5)
 
 
 @pytest.mark.skipif(not has_bf16("cpu"), reason="this processor multiplies no bf16")
-def test_routing_in_bf16_is_nearly_that_in_float32():
-    queries, keys = unit(64, 128, 0), unit(3000, 128, 1)
+@pytest.mark.parametrize("tau", [0.05, 0.01])
+def test_a_recall_in_bf16_is_nearly_that_in_float32(tau):
+    queries, keys = unit(64, 128, 0), unit(9000, 128, 1)
     queries = torch.nn.functional.normalize(queries + 2 * keys[:64], dim=1)
-    with matrix_products("cpu", "fp32"):
-        exact = recall_through(queries, keys, [keys], 0.05)[0]
+    exact, found = {}, {}
+    for precision, kept in (("fp32", exact), ("bf16", found)):
+        with matrix_products("cpu", precision):
+            kept["through"] = recall_through(queries, keys, as_values(keys), tau)
+            kept["blocks"] = recall(queries, blocks_of(keys, 5000), tau)
+            kept["values as they are"] = recall_through(queries, keys, keys, tau)
+    assert as_values(keys) is keys
+    for name, each in exact.items():
+        assert not torch.equal(found[name], each), name
+        assert torch.cosine_similarity(found[name], each).min() > 0.9999, name
+        # A bf16 has eight bits; weights, values and the sums of a tile are rounded so, each a 512th at most.
+        assert (found[name] - each).norm(dim=1).max() < 3 / 512 * float(each.norm(dim=1).max()), name
+
+
+@pytest.mark.skipif(not has_bf16("cpu"), reason="this processor multiplies no bf16")
+@pytest.mark.parametrize("rows", [7, 300, 1000, 4100])
+def test_what_lies_in_new_memory_does_not_enter_a_recall_in_bf16(rows, monkeypatch):
+    made = torch.empty_like
+    monkeypatch.setattr(torch, "empty_like", lambda *args, **kwargs: made(*args, **kwargs).fill_(math.nan))
+    queries, keys = unit(500, 64, 0), unit(rows, 64, 1)
     with matrix_products("cpu", "bf16"):
-        found = recall_through(queries, keys, [keys], 0.05)[0]
-    assert not torch.equal(found, exact)
-    assert torch.cosine_similarity(found, exact).min() > 0.9999
+        assert recall_through(queries, keys, as_values(keys), 0.05).isfinite().all()
+        assert recall(queries, blocks_of(keys, 900), 0.05).isfinite().all()
 
 
 @pytest.mark.parametrize("rows", [3, 5000])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from cmcr.devices import tile_rows
+from cmcr.devices import narrow_products, tile_rows
 from cmcr.ranks import ALONE, Ranks
 
 HEADROOM = 40.0
@@ -18,6 +18,9 @@ HEADROOM = 40.0
 LEAST = -87.0
 """Exponents below count as this: what float32 can no longer show well takes a processor fifty times as long. A sum is
 at least 1, and e^LEAST is lost beside it."""
+NARROW_QUERIES, NARROW_ROWS = 2, 4
+"""So many times as many queries and rows has a tile of bf16 values: their products want it, and rounded parts are
+fewer."""
 _SAFE = math.exp(HEADROOM - 0.001)
 """Weights of no greater sum exceed it nowhere, whatever was rounded."""
 
@@ -39,61 +42,102 @@ def recall(queries: Tensor, blocks: Blocks, tau: float) -> Tensor:
     Returns:
         (Q, D) weighted means, norm at most 1.
     """
-    dims = (queries.shape[1],)
-    parts = [_Recalled(part, tau, dims) for part in queries.split(tile_rows(queries.device.type))]
+    narrow = narrow_products(queries.device.type)
+    some = queries.split(tile_rows(queries.device.type) * (NARROW_QUERIES if narrow else 1))
+    room = _Room(some[0], narrow)
+    parts = [_Recalled(part, tau, queries.shape[1], room) for part in some]
     for block in blocks():
         keys = torch.as_tensor(block, device=queries.device)
+        values = _narrowed(keys) if narrow else keys
         for part in parts:
-            part.add(keys, (keys,))
-    return torch.cat([part.means[0] / part.total for part in parts])
+            part.add(keys, values)
+    return torch.cat([part.mean / part.total for part in parts])
 
 
-def recall_through(queries: Tensor, keys: Tensor, values: Sequence[Tensor], tau: float) -> list[Tensor]:
-    """Return softmax(q K^T / tau) V for each of several V, by one softmax; no more than a tile of it is held.
+def recall_through(queries: Tensor, keys: Tensor, values: Tensor, tau: float) -> Tensor:
+    """Return softmax(q K^T / tau) V; no more than a tile of the softmax is held.
 
     Args:
         queries: (Q, D) unit vectors, a thousand or so.
         keys: (M, D) unit vectors.
-        values: (M, K) rows each, of the same items.
+        values: (M, K) rows of the same items, float32 or ``as_values``.
         tau: Temperature.
 
     Returns:
-        (Q, K) weighted means, one for each of ``values``.
+        (Q, K) weighted means.
     """
-    recalled = _Recalled(queries, tau, [each.shape[1] for each in values])
+    recalled = _Recalled(queries, tau, values.shape[1], _Room(queries, values.dtype == torch.bfloat16))
     recalled.add(keys, values)
-    return [mean / recalled.total for mean in recalled.means]
+    return recalled.mean / recalled.total
+
+
+def as_values(rows: Tensor) -> Tensor:
+    """Return float32 rows as the values of many recalls are best multiplied: as bf16 where ``narrow_products``.
+
+    Rows of zeros are then added up to a multiple of 32.
+    """
+    return _narrowed(rows) if narrow_products(rows.device.type) else rows
+
+
+def _narrowed(rows: Tensor) -> Tensor:
+    """Return bf16 rows and, up to a multiple of 32, rows of zeros.
+
+    Where a product's sums are of another length, oneDNN reads on beyond a row of the first matrix and trusts zeros of
+    its own to take back what it reads; what is not a number there they do not (its issue 5717).
+    """
+    return F.pad(rows.bfloat16(), (0, 0, 0, -len(rows) % 32))
+
+
+class _Room:
+    """Room for a tile of logits, and in bf16 where the values are: new pages for each would cost as much as its sum."""
+
+    def __init__(self, queries: Tensor, narrow: bool) -> None:
+        self.narrow = narrow
+        self.rows = tile_rows(queries.device.type) * (NARROW_ROWS if narrow else 1)
+        self.logits = queries.new_empty(len(queries), self.rows)
+        self.weights = torch.empty_like(self.logits, dtype=torch.bfloat16) if narrow else self.logits
 
 
 class _Recalled:
-    """What some queries recall of the rows seen so far: sums of exp(logit - shift), alone and times the values."""
+    """What some queries recall of the rows seen so far: sums of exp(logit - shift), alone and times the values.
 
-    def __init__(self, queries: Tensor, tau: float, dims: Sequence[int]) -> None:
-        self.scaled = queries / tau
-        self.size = tile_rows(queries.device.type)
+    Where the values are bf16, so are the weights that they are multiplied with, and each tile's product; their sums are
+    float32, as are the logits, in which a rounding would count a hundredfold.
+    """
+
+    def __init__(self, queries: Tensor, tau: float, dim: int, room: _Room) -> None:
+        self.scaled, self.room = queries / tau, room
         self.shift = queries.new_full((len(queries), 1), float("-inf"))
         self.deep, self.total = False, torch.zeros_like(self.shift)
-        self.means = [queries.new_zeros(len(queries), dim) for dim in dims]
-        self.room = queries.new_empty(len(queries), self.size)
+        self.mean = queries.new_zeros(len(queries), dim)
+        self.part = self.mean.bfloat16() if room.narrow else self.mean
 
-    def add(self, keys: Tensor, values: Sequence[Tensor]) -> None:
+    def add(self, keys: Tensor, values: Tensor) -> None:
         """Take in (n, D) more rows and their (n, K) values, a tile at a time."""
-        for start in range(0, len(keys), self.size):
-            here = slice(start, start + self.size)
+        for start in range(0, len(keys), self.room.rows):
+            here = slice(start, start + self.room.rows)
             tile = keys[here]
             weights, total = self._weights(tile)
             # Where no row's sum is above e^HEADROOM, no weight is: a look for the greatest of each row is spared.
             if not bool(total.max() <= _SAFE):
-                self._raise(torch.mm(self.scaled, tile.T, out=self.room[:, : len(tile)]))
+                self._raise(self._logits(tile))
                 weights, total = self._weights(tile)
             self.total += total
-            for mean, value in zip(self.means, values, strict=True):
-                mean.addmm_(weights, value[here])
+            if self.room.narrow:
+                part = values[here]
+                narrowed = self.room.weights[: len(weights), : len(part)]
+                narrowed[:, : len(tile)] = weights
+                narrowed[:, len(tile) :] = 0
+                self.mean += torch.mm(narrowed, part, out=self.part)
+            else:
+                self.mean.addmm_(weights, values[here])
+
+    def _logits(self, tile: Tensor) -> Tensor:
+        return torch.mm(self.scaled, tile.T, out=self.room.logits[: len(self.scaled), : len(tile)])
 
     def _weights(self, tile: Tensor) -> tuple[Tensor, Tensor]:
         """Return (Q, n) exp(logit - shift) and its row sums; what overflows is infinite, or not a number."""
-        logits = torch.mm(self.scaled, tile.T, out=self.room[:, : len(tile)])
-        logits.sub_(self.shift)
+        logits = self._logits(tile).sub_(self.shift)
         if self.deep:
             logits.clamp_min_(LEAST)
         weights = logits.exp_()
@@ -110,8 +154,7 @@ class _Recalled:
             higher = torch.maximum(top, self.shift)
             shrink = (self.shift - higher).exp_()
             self.total *= shrink
-            for mean in self.means:
-                mean *= shrink
+            self.mean *= shrink
             self.shift = higher
             self.deep = self.deep or bool((logits.amin(dim=1, keepdim=True) < higher + LEAST).any())
 

@@ -38,7 +38,7 @@ from cmcr.hooks import Progress, silent
 from cmcr.memory.cached import reuse_or_write
 from cmcr.memory.overlap import Side
 from cmcr.numbers import info_nce, soft_info_nce
-from cmcr.numbers.recall import complete, recall_through
+from cmcr.numbers.recall import as_values, complete, recall_through
 from cmcr.numbers.rows import mean_row, read_rows, spread
 from cmcr.ranks import ALONE, Ranks
 from cmcr.space import with_centers
@@ -175,19 +175,22 @@ class Teacher(Objective):
     def _routed(self, number: int, own: Tensor, texts: tuple[Tensor, ...]) -> Iterator[np.ndarray]:
         """Yield routed coordinates: what the anchors near a row look like in both spaces, side by side."""
         rows = self.sides[number].memory.rows(self.sides[number].recalled)
+        both, widths = torch.cat(texts, dim=1), [text.shape[1] for text in texts]
+        count, tau = anchors_of(self.config, len(own)), self.config.route_tau
+        with matrix_products(self.device, self.config.precision):
+            values = as_values(both)
         for start in range(0, rows, QUERIES):
             x = self._centred_rows(number, np.arange(start, min(start + QUERIES, rows)))
             with matrix_products(self.device, self.config.precision):
-                halves = self._through(x, own, texts)
-            yield torch.cat([F.normalize(half, dim=1) for half in halves], dim=1).cpu().numpy()
+                found = recall_through(x, own, values, tau) if count == len(own) else _nearest(x, own, both, count, tau)
+            yield torch.cat([F.normalize(half, dim=1) for half in found.split(widths, dim=1)], dim=1).cpu().numpy()
 
-    def _through(self, x: Tensor, own: Tensor, texts: tuple[Tensor, ...]) -> list[Tensor]:
-        count = anchors_of(self.config, len(own))
-        if count == len(own):
-            return recall_through(x, own, texts, self.config.route_tau)
-        scores, near = (x @ own.T).topk(count, dim=1)
-        weights = (scores / self.config.route_tau).softmax(dim=1)
-        return [F.embedding_bag(near, text, per_sample_weights=weights, mode="sum") for text in texts]
+
+def _nearest(x: Tensor, keys: Tensor, values: Tensor, count: int, tau: float) -> Tensor:
+    """Return the (n, K) mean of the values of those keys that are nearest to each row, weighted by a softmax."""
+    scores, near = (x @ keys.T).topk(count, dim=1)
+    weights = (scores / tau).softmax(dim=1)
+    return F.embedding_bag(near, values, per_sample_weights=weights, mode="sum")
 
 
 def _key(sides: tuple[Side, Side], train: np.ndarray, number: int, config: ConnectConfig) -> str:
