@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cmcr.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Products = Literal["auto", "bf16", "fp32"]
@@ -107,6 +110,18 @@ def narrow_products(device: str) -> bool:
     import torch
 
     return device == "cpu" and torch.get_float32_matmul_precision() == "medium" and has_bf16(device)
+
+
+def narrowed(rows: Tensor) -> Tensor:
+    """Return bf16 rows and, up to a multiple of 32, rows of zeros.
+
+    Where a product's sums are of another length, oneDNN reads on beyond a row of the first matrix and trusts zeros of
+    its own to take back what it reads; what is not a number there they do not (its issue 5717).
+    """
+    import torch
+
+    padded: Tensor = torch.nn.functional.pad(rows.bfloat16(), (0, 0, 0, -len(rows) % 32))
+    return padded
 
 
 def tile_rows(device: str) -> int:

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cmcr.devices import has_bf16, matrix_products
 from cmcr.numbers import info_nce, inter_loss, intra_loss, losses
 
 
@@ -188,6 +189,24 @@ def test_a_kept_tile_and_one_computed_again_give_the_same_bytes(monkeypatch):
         monkeypatch.setattr(losses, "KEPT", kept)
         found.append(value_and_gradients(info_nce, unit(40, 6, 0), unit(40, 6, 1), torch.tensor(0.05)))
     assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+
+
+@pytest.mark.skipif(not has_bf16("cpu"), reason="this processor multiplies no bf16")
+@pytest.mark.parametrize("kept", [0, 1 << 30, 2 * 32 * 32 * 2])
+@pytest.mark.parametrize("rows", [30, 64, 217])
+def test_gradients_of_bf16_products_are_nearly_exact_whatever_is_kept(rows, kept, monkeypatch):
+    monkeypatch.setattr(losses, "tile_rows", lambda device: 16)  # those of bf16 are twice as large
+    monkeypatch.setattr(losses, "NARROW_KEPT", kept)
+    made = torch.Tensor.new_empty
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda *args, **kw: made(*args, **kw).fill_(math.nan))
+    x = unit(rows, 48, 0)
+    y = torch.nn.functional.normalize(x + 3 * unit(rows, 48, 1), dim=1)
+    exactly = value_and_gradients(held_whole, x.double(), y.double(), torch.tensor(0.05).double())
+    with matrix_products("cpu", "bf16"):
+        found = value_and_gradients(info_nce, x, y, torch.tensor(0.05))
+    assert float(found[0]) == pytest.approx(float(exactly[0]), rel=1e-2)
+    for ours, exact in zip(found[1:3], exactly[1:3], strict=True):
+        assert 1e-5 < (ours - exact).norm() / exact.norm() < 1e-2  # lower precision indeed, and close
 
 
 def test_no_gradient_wanted_no_second_pass(monkeypatch):

@@ -11,13 +11,14 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from cmcr.devices import tile_rows
+from cmcr.devices import narrow_products, narrowed, tile_rows
 from cmcr.ranks import ALONE, Ranks
 
-KEPT = 5 << 24
-"""Bytes of tiles kept from the first pass over the similarities for the second; the others are computed again. More
-would save a twentieth of the time at most, and a step of C-MCR at the paper's size stays about a quarter of a naive
-one's memory."""
+KEPT, NARROW_KEPT = 5 << 24, 25 << 23
+"""Bytes of tiles kept from the first pass over the similarities for the second, in float32 and in bf16; the others are
+computed again. So a step of C-MCR at the paper's size takes about a quarter of a naive one's memory."""
+NARROW = 2
+"""So many times as many rows and columns has a tile whose products are of bf16 matrices."""
 _WINDOW = {torch.float32: 80.0, torch.float64: 690.0}
 """Sums of exponentials up to e^WINDOW neither overflow nor, down to e^-WINDOW, lose what float32 can show."""
 
@@ -26,8 +27,8 @@ def info_nce(x: Tensor, y: Tensor, tau: float | Tensor, ranks: Ranks = ALONE) ->
     """Symmetric InfoNCE: row i of ``x`` and row i of ``y`` are a pair, all other rows are negatives.
 
     The (B, B) similarities are computed tile by tile, each tile once for both directions, and never held whole: memory
-    beyond ``x`` and ``y`` is that of their gradients and ``KEPT``. The gradient is computed with the value, in a second
-    pass, so that backward is a multiplication.
+    beyond ``x`` and ``y`` is that of their gradients, of some tiles and of those ``KEPT``. The gradient is computed
+    with the value, in a second pass, so that backward is a multiplication.
 
     Args:
         x: (B, D) float32 or float64 vectors, of norm 1 unless the caller wants otherwise.
@@ -113,19 +114,44 @@ def _value_and_gradients(
     value = value / (2 * len(columns))
     if not gradients:
         return value, x.new_empty(0), x.new_empty(0)
-    dx, dy = torch.zeros_like(x), torch.zeros_like(columns)
     rows = (by_row + pair).reciprocal()[:, None]
     totals = ranks.gather((own + pair)[:, None]).reciprocal()[:, 0]
-    weights = tiles.buffer()
-    for i, j, tile in tiles.again():
-        tile *= torch.add(rows[i], totals[j], out=weights[: tile.shape[0], : tile.shape[1]])
-        dx[i].addmm_(tile, columns[j])
-        dy[j].addmm_(tile.T, x[i])
+    sums = _narrow_sums if tiles.narrow else _sums
+    dx, dy = sums(tiles, rows, totals, x, columns)
     missing = (by_row * rows[:, 0] + own / (own + pair))[:, None]
     share = 1 / (2 * len(columns) * tau)
     dx.addcmul_(missing, y, value=-1).mul_(share)
     dy = ranks.reduce(dy)[first : first + len(x)].addcmul_(missing, x, value=-1).mul_(share)
     return value, dx, dy
+
+
+def _sums(tiles: _Tiles, rows: Tensor, totals: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return w y and w^T x for w = e (rows + totals)."""
+    dx, dy, weights = torch.zeros_like(x), torch.zeros_like(y), tiles.buffer()
+    for i, j, tile in tiles.again():
+        tile *= torch.add(rows[i], totals[j], out=weights[: tile.shape[0], : tile.shape[1]])
+        dx[i].addmm_(tile, y[j])
+        dy[j].addmm_(tile.T, x[i])
+    return dx, dy
+
+
+def _narrow_sums(tiles: _Tiles, rows: Tensor, totals: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what ``_sums`` does, by products of bf16 matrices; a tile's are rounded to bf16, their sums are float32.
+
+    The second is computed transposed: oneDNN takes twice as long where the first matrix of a product is.
+    """
+    xt, ys = narrowed(x).T.contiguous(), narrowed(y)
+    dx, dyt, weights = torch.zeros_like(x), y.new_zeros(y.shape[::-1]), tiles.buffer()
+    room = weights.new_empty([side + -side % 32 for side in weights.shape], dtype=torch.bfloat16)
+    for i, j, tile in tiles.again():
+        m, n = tile.shape
+        weighted = torch.add(rows[i], totals[j], out=weights[:m, :n]).mul_(tile)
+        full = room[: m + -m % 32, : n + -n % 32]
+        full[:m, :n] = weighted
+        full[m:], full[:, n:] = 0, 0
+        dx[i] += torch.mm(full, ys[j.start : j.start + full.shape[1]])[:m]
+        dyt[:, j] += torch.mm(xt[:, i.start : i.start + full.shape[0]], full)[:, :n]
+    return dx, dyt.T.contiguous()
 
 
 def _cross_entropy(negatives: Tensor, pair: Tensor, logit: Tensor) -> Tensor:
@@ -134,18 +160,19 @@ def _cross_entropy(negatives: Tensor, pair: Tensor, logit: Tensor) -> Tensor:
 
 
 class _Tiles:
-    """exp(x y^T - shift) without its pairs, tile by tile, twice; ``KEPT`` bytes are kept for the second."""
+    """exp(x y^T - shift) without its pairs, tile by tile, twice; some are kept for the second."""
 
     def __init__(self, x: Tensor, y: Tensor, shift: float, first: int) -> None:
         self.x, self.y, self.shift, self.first = x, y, shift, first
-        self.size = size = tile_rows(x.device.type)
+        self.narrow = x.dtype == torch.float32 and narrow_products(x.device.type)
+        self.size = size = tile_rows(x.device.type) * (NARROW if self.narrow else 1)
         self.cuts = [
             (slice(i, min(i + size, len(x))), slice(j, min(j + size, len(y))))
             for i in range(0, len(x), size)
             for j in range(0, len(y), size)
         ]
         self.store: list[Tensor] = []
-        self.fitting = KEPT // (size * size * x.element_size())
+        self.fitting = NARROW_KEPT // (2 * size**2) if self.narrow else KEPT // (size**2 * x.element_size())
 
     def buffer(self) -> Tensor:
         """Return room for a tile."""
@@ -156,13 +183,13 @@ class _Tiles:
         buffer = self.buffer()
         for rows, columns in self.cuts:
             keep = len(self.store) < self.fitting
-            tile = self._compute(rows, columns, self.buffer() if keep else buffer)
+            tile = self._compute(rows, columns, self.buffer() if keep and not self.narrow else buffer)
             if keep:
-                self.store.append(tile)
+                self.store.append(tile.bfloat16() if self.narrow else tile)
             yield rows, columns, tile
 
     def again(self) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Yield the tiles once more; they are the caller's to overwrite."""
+        """Yield the tiles once more; they are the caller's to overwrite. Those kept are bf16 where ``narrow``."""
         buffer, kept = self.buffer(), iter(self.store)
         for rows, columns in self.cuts:
             tile = next(kept, None)

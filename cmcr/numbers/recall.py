@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from cmcr.devices import narrow_products, tile_rows
+from cmcr.devices import narrow_products, narrowed, tile_rows
 from cmcr.ranks import ALONE, Ranks
 
 HEADROOM = 40.0
@@ -48,7 +48,7 @@ def recall(queries: Tensor, blocks: Blocks, tau: float) -> Tensor:
     parts = [_Recalled(part, tau, queries.shape[1], room) for part in some]
     for block in blocks():
         keys = torch.as_tensor(block, device=queries.device)
-        values = _narrowed(keys) if narrow else keys
+        values = narrowed(keys) if narrow else keys
         for part in parts:
             part.add(keys, values)
     return torch.cat([part.mean / part.total for part in parts])
@@ -76,16 +76,7 @@ def as_values(rows: Tensor) -> Tensor:
 
     Rows of zeros are then added up to a multiple of 32.
     """
-    return _narrowed(rows) if narrow_products(rows.device.type) else rows
-
-
-def _narrowed(rows: Tensor) -> Tensor:
-    """Return bf16 rows and, up to a multiple of 32, rows of zeros.
-
-    Where a product's sums are of another length, oneDNN reads on beyond a row of the first matrix and trusts zeros of
-    its own to take back what it reads; what is not a number there they do not (its issue 5717).
-    """
-    return F.pad(rows.bfloat16(), (0, 0, 0, -len(rows) % 32))
+    return narrowed(rows) if narrow_products(rows.device.type) else rows
 
 
 class _Room:
@@ -125,10 +116,10 @@ class _Recalled:
             self.total += total
             if self.room.narrow:
                 part = values[here]
-                narrowed = self.room.weights[: len(weights), : len(part)]
-                narrowed[:, : len(tile)] = weights
-                narrowed[:, len(tile) :] = 0
-                self.mean += torch.mm(narrowed, part, out=self.part)
+                rounded = self.room.weights[: len(weights), : len(part)]
+                rounded[:, : len(tile)] = weights
+                rounded[:, len(tile) :] = 0
+                self.mean += torch.mm(rounded, part, out=self.part)
             else:
                 self.mean.addmm_(weights, values[here])
 
