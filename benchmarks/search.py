@@ -75,19 +75,23 @@ def exact(gallery: np.ndarray, rounds: int) -> Iterator[Line]:
 
     flat = faiss.IndexFlatIP(DIM)
     flat.add(gallery)
-    blocks = np.array_split(gallery, max(1, len(gallery) // 8192))
-    for count in (1, 256, 1024):
+    cut = np.array_split(gallery, max(1, len(gallery) // 8192))
+    for count, blocks, said in (
+        (1, [gallery], ", as a server holds them"),
+        (1, cut, ", by 8,192"),
+        *((n, cut, "") for n in (256, 1024)),
+    ):
         queries = embeddings(count, 2)
         ours, raw, products = alternate(
             rounds,
-            lambda queries=queries: exact_search(blocks, queries, K, unit=True),
+            lambda queries=queries, blocks=blocks: exact_search(blocks, queries, K, unit=True),
             lambda queries=queries: flat.search(queries, K),
             lambda queries=queries: torch_search(queries, gallery),
         )
         fastest, name = min((raw, "FAISS flat"), (products, "torch"), key=lambda side: statistics.median(side[0]))
         ratios = sorted(mine / theirs for mine, theirs in zip(ours, fastest, strict=True))
         ratio = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        setting = f"{count:,} queries, {len(gallery):,} x {DIM}, k {K}"
+        setting = f"{count:,} queries, {len(gallery):,} x {DIM}{said}, k {K}"
         yield "exact search", setting, shown(ours), f"{name} {shown(fastest)}", ratio
 
 
