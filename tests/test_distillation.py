@@ -32,7 +32,7 @@ def draw(rows, dim, seed):
     return torch.nn.functional.normalize(torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
-@given(st.integers(1, 6), st.integers(1, 6), st.floats(0.02, 1.0), st.integers(0, 99))
+@given(st.integers(1, 6), st.integers(1, 6), st.floats(0.004, 1.0), st.integers(0, 99))
 def test_soft_info_nce_is_the_naive_double_loop(first, second, tau, seed):
     x, y = draw(first, 4, seed), draw(second, 4, seed + 1)
     teacher = draw(first, 3, seed + 2) @ draw(second, 3, seed + 3).T
@@ -49,6 +49,30 @@ def test_soft_info_nce_is_the_naive_double_loop(first, second, tau, seed):
     rounding = 16 * torch.finfo(torch.float32).eps * (1 / tau + np.log(first * second) + 1)
     # The teacher's weights are off by a share that grows with 1 / tau too, and weigh logits of that size.
     assert float(soft_info_nce(x, y, teacher, tau)) == pytest.approx(expected, abs=rounding * (1 / tau + 1))
+
+
+@pytest.mark.parametrize("tau", [0.3, 0.05, 0.004])  # the last is beyond what float32's exponentials hold
+def test_soft_info_nce_has_the_gradients_of_the_cross_entropies_that_autograd_finds(tau):
+    cross_entropy = torch.nn.functional.cross_entropy
+    x, y, teacher = draw(40, 8, 0), draw(23, 8, 1), draw(40, 5, 2) @ draw(23, 5, 3).T
+    found = [tensor.clone().requires_grad_() for tensor in (x, y)]
+    true = [tensor.double().requires_grad_() for tensor in (x, y)]
+    (3 * soft_info_nce(*found, teacher, tau)).backward()
+    student, target = true[0] @ true[1].T / tau, teacher.double() / tau
+    by_row, by_column = (cross_entropy(s, t.softmax(dim=1)) for s, t in ((student, target), (student.T, target.T)))
+    (3 * (by_row + by_column) / 2).backward()
+    for ours, exact in zip(found, true, strict=True):
+        assert (ours.grad - exact.grad).norm() < 3e-6 * exact.grad.norm()
+    with torch.no_grad():
+        value = float(soft_info_nce(x, y, teacher, tau))
+    assert value == pytest.approx(float((by_row + by_column).detach()) / 2, rel=1e-5)
+
+
+def test_soft_info_nce_gives_the_teacher_no_gradient_and_passes_on_what_is_not_a_number():
+    x, teacher = draw(4, 3, 0).requires_grad_(), (draw(4, 3, 1) @ draw(4, 3, 2).T).requires_grad_()
+    soft_info_nce(x, draw(4, 3, 3), teacher, 0.1).backward()
+    assert x.grad is not None and teacher.grad is None
+    assert soft_info_nce(x.detach() * float("nan"), draw(4, 3, 3), teacher, 0.1).isnan()
 
 
 def known(pairs, sides, centers, config):

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
@@ -57,9 +56,61 @@ def soft_info_nce(x: Tensor, y: Tensor, teacher: Tensor, tau: float) -> Tensor:
     Returns:
         Scalar: the mean of the cross entropies of the A rows and of the B columns.
     """
-    student, target = x @ y.T / tau, teacher / tau
-    by_row = F.cross_entropy(student, target.softmax(dim=1))
-    return (by_row + F.cross_entropy(student.T, target.T.softmax(dim=1))) / 2
+    value: Tensor = _SoftInfoNCE.apply(x, y, teacher.detach(), tau)
+    return value
+
+
+class _SoftInfoNCE(torch.autograd.Function):
+    """One exponential of each similarity gives both soft maxima; autograd's own way takes four times as many passes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, teacher: Tensor, tau: float) -> Tensor:
+        logits, target = (x / tau) @ y.T, teacher / tau
+        wanted = any(ctx.needs_input_grad[:2])
+        most = float(torch.stack([*logits.aminmax(), *target.aminmax()]).abs().max()) + math.log(max(logits.shape))
+        find = _soft_by_sums if most < _WINDOW.get(x.dtype, 0.0) else _soft_by_maxima
+        value, by_logits = find(logits, target, wanted)
+        if wanted:
+            ctx.save_for_backward((by_logits @ y).div_(tau), (by_logits.T @ x).div_(tau))
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        dx, dy = ctx.saved_tensors  # type: ignore[attr-defined]
+        return dx * grad, dy * grad, None, None
+
+
+def _soft_by_sums(logits: Tensor, target: Tensor, wanted: bool) -> tuple[Tensor, Tensor]:
+    """Return the value and its gradient by the (A, B) logits, where no sum of exponentials overflows.
+
+    With e and f the exponentials of logits l and target, r and c the row and column sums of e, the value is the mean
+    log r and log c less the sum of w l, w = f (1 / A rows of f + 1 / B columns of f), halved; its gradient is
+    e (1 / A r + 1 / B c) - w, halved.
+    """
+    w, room = target.exp_(), torch.empty_like(target)
+    w *= _reciprocals(w.sum(dim=1), w.sum(dim=0), room)
+    value = -torch.dot(w.flatten(), logits.flatten())
+    e = logits.exp_()
+    r, c = e.sum(dim=1), e.sum(dim=0)
+    value = (value + r.log().mean() + c.log().mean()) / 2
+    return value, e.mul_(_reciprocals(r, c, room)).sub_(w).div_(2) if wanted else e
+
+
+def _reciprocals(rows: Tensor, columns: Tensor, out: Tensor) -> Tensor:
+    return torch.add((rows * len(rows)).reciprocal()[:, None], (columns * len(columns)).reciprocal(), out=out)
+
+
+def _soft_by_maxima(logits: Tensor, target: Tensor, wanted: bool) -> tuple[Tensor, Tensor]:
+    """Return what ``_soft_by_sums`` does, for logits of any size."""
+    value, by_logits = logits.new_zeros(()), torch.zeros_like(logits)
+    for dim in (0, 1):
+        share, weights = logits.shape[1 - dim], target.softmax(dim)
+        log_soft = logits.log_softmax(dim)
+        value -= (weights * log_soft).sum() / share / 2
+        if wanted:
+            by_logits += (log_soft.exp() - weights) / share / 2
+    return value, by_logits
 
 
 class _InfoNCE(torch.autograd.Function):
