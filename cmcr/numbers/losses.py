@@ -13,7 +13,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from cmcr.devices import narrow_products, narrowed, tile_rows
 from cmcr.ranks import ALONE, Ranks
 
-KEPT, NARROW_KEPT = 5 << 24, 25 << 23
+KEPT, NARROW_KEPT = 5 << 24, 15 << 23
 """Bytes of tiles kept from the first pass over the similarities for the second, in float32 and in bf16; the others are
 computed again. So a step of C-MCR at the paper's size takes about a quarter of a naive one's memory."""
 NARROW = 2

@@ -1,7 +1,7 @@
 """The training pass of the MLP projector in little memory: Linear-BatchNorm-ReLU-Linear-BatchNorm, then L2-normalise.
 
 PyTorch keeps the result of each layer for the backward pass. Here only the inputs of the two BatchNorms are kept; all
-else is computed again, block by block of rows, where it fits into a processor's cache. Same numbers up to rounding.
+else is computed again, block by block of rows. Same numbers up to rounding.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-ROWS = 1024
-"""Rows of a block: 2 to 4 MiB of activations."""
+ROWS = 4096
+"""Rows of a block: 8 to 16 MiB of activations. Fewer fit a cache better and multiply worse: of 1,024, a projector takes
+an eighth longer in bf16, a twentieth in float32."""
 
 
 def fits(body: nn.Module, x: Tensor) -> bool:
