@@ -170,7 +170,10 @@ def measured(folder: Path, most: int, limit: float, only: list[str]) -> Iterator
 
 
 def _reckoned(known: list[tuple[int, float]], rows: int, worst: float) -> float:
-    """Return what a stage would take with so many rows."""
+    """Return what a stage would take with so many rows: by how it grew last, with some to spare, or as at worst."""
+    if len(known) > 1:
+        (fewer, before), (more, after) = known[-2:]
+        worst = min(worst, float(np.log(after / before) / np.log(more / fewer)) + 0.3)
     return known[-1][1] * (rows / known[-1][0]) ** worst if known else 0.0
 
 
