@@ -50,7 +50,7 @@ def soft_info_nce(x: Tensor, y: Tensor, teacher: Tensor, tau: float) -> Tensor:
     Args:
         x: (A, D) unit vectors.
         y: (B, D) unit vectors.
-        teacher: (A, B) similarities to learn.
+        teacher: (A, B) similarities to learn; they get no gradient.
         tau: Temperature of both soft maxima.
 
     Returns:
