@@ -92,6 +92,14 @@ def test_a_picture_is_told_by_its_caption_and_without_one_by_its_id():
     assert "a dog" in read.text
 
 
+def test_a_curve_of_one_point_is_a_dash_that_can_be_seen():
+    drawn = str(line_chart("recall", {"alone": [(0, 2)], "curve": [(0, 1), (4, 3)]}))
+    (left, level), (right, other) = (
+        map(float, point.split(",")) for point in re.findall(r'points="([^"]*)"', drawn)[0].split()
+    )
+    assert 0 <= left < right and level == other
+
+
 def test_charts_say_what_is_seen_in_words():
     chart = Page(str(line_chart("loss", {"a": [(0, 2), (1, 0.5)], "none": []})))
     assert [each["aria-label"] for each in chart.of("div") if each.get("role") == "img"] == [

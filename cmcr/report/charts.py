@@ -72,8 +72,9 @@ def line_chart(
 ) -> Markup:
     """Return named curves of (x, y) points over one pair of axes; points that are not finite are left out.
 
-    More than six curves repeat the colours, the seventh to twelfth dashed and further ones dotted. The words stand
-    beside the drawing, not in it, so that they keep their size while it is stretched to the width of the page.
+    More than six curves repeat the colours, the seventh to twelfth dashed and further ones dotted; a single point is a
+    short dash. The words stand beside the drawing, not in it, so that they keep their size while it is stretched to the
+    width of the page.
     """
     kept = {name: [p for p in points if np.isfinite(p).all()] for name, points in curves.items()}
     everything = np.array([p for points in kept.values() for p in points], float).reshape(-1, 2)
@@ -88,7 +89,7 @@ def line_chart(
             "name": name,
             "colour": order % _SERIES,
             "dash": _DASHES[min(order // _SERIES, 2)],
-            "points": [(place(x, x_ticks, width), height - place(y, y_ticks, height)) for x, y in points],
+            "points": _visible([(place(x, x_ticks, width), height - place(y, y_ticks, height)) for x, y in points]),
             "last": number(points[-1][1]) if points else "",
         }
         for order, (name, points) in enumerate(kept.items())
@@ -99,6 +100,11 @@ def line_chart(
     axes = {"x_axis": x_axis, "y_axis": y_axis, "x_label": x_label, "y_label": y_label, "room": room}
     seen = _curves_seen(title, kept)
     return render("line_chart.html", title=title, curves=drawn, seen=seen, width=width, height=height, **axes)
+
+
+def _visible(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points of a curve; of a single one two, for a line of no length is not drawn."""
+    return [(max(0.0, x + step), y) for x, y in points for step in (-6, 6)] if len(points) == 1 else points
 
 
 def stacked_bars(
