@@ -127,8 +127,21 @@ def narrowed(rows: Tensor) -> Tensor:
     """
     import torch
 
-    padded: Tensor = torch.nn.functional.pad(rows.bfloat16(), (0, 0, 0, -len(rows) % 32))
-    return padded
+    made: Tensor = torch.nn.functional.pad(rows.bfloat16(), (0, 0, 0, padded(len(rows)) - len(rows)))
+    return made
+
+
+def padded(length: int) -> int:
+    """Return the length up to which ``narrowed`` adds zeros."""
+    return length + -length % 32
+
+
+def narrow_into(room: Tensor, tile: Tensor) -> Tensor:
+    """Return ``room``, which is bf16, with an (m, n) tile in its corner and zeros beyond."""
+    m, n = tile.shape
+    room[:m, :n] = tile
+    room[m:], room[:, n:] = 0, 0
+    return room
 
 
 def tile_rows(device: str) -> int:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 from worlds import two_memories
 
 from cmcr import ConnectConfig, ConnectedSpace, Memory, Modality
@@ -68,11 +69,30 @@ def test_soft_info_nce_has_the_gradients_of_the_cross_entropies_that_autograd_fi
     assert value == pytest.approx(float((by_row + by_column).detach()) / 2, rel=1e-5)
 
 
+@pytest.mark.parametrize(("tau", "soft_maxima"), [(0.05, 0), (0.004, 4)])
+def test_soft_info_nce_takes_one_exponential_a_similarity_where_no_sum_overflows(tau, soft_maxima):
+    x, y, teacher = draw(40, 8, 0).requires_grad_(), draw(23, 8, 1), draw(40, 5, 2) @ draw(23, 5, 3).T
+    with Operations() as seen:
+        soft_info_nce(x, y, teacher, tau).backward()
+    assert sum("softmax" in name for name in seen.names) == soft_maxima
+    assert sum(name.startswith("aten.exp") for name in seen.names) == 2
+
+
 def test_soft_info_nce_gives_the_teacher_no_gradient_and_passes_on_what_is_not_a_number():
     x, teacher = draw(4, 3, 0).requires_grad_(), (draw(4, 3, 1) @ draw(4, 3, 2).T).requires_grad_()
     soft_info_nce(x, draw(4, 3, 3), teacher, 0.1).backward()
     assert x.grad is not None and teacher.grad is None
     assert soft_info_nce(x.detach() * float("nan"), draw(4, 3, 3), teacher, 0.1).isnan()
+
+
+class Operations(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(str(function))
+        return function(*args, **(kwargs or {}))
 
 
 def known(pairs, sides, centers, config):

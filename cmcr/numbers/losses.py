@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from cmcr.devices import narrow_products, narrowed, tile_rows
+from cmcr.devices import narrow_into, narrow_products, narrowed, padded, tile_rows
 from cmcr.ranks import ALONE, Ranks
 
 KEPT, NARROW_KEPT = 5 << 24, 15 << 23
@@ -193,13 +193,11 @@ def _narrow_sums(tiles: _Tiles, rows: Tensor, totals: Tensor, x: Tensor, y: Tens
     """
     xt, ys = narrowed(x).T.contiguous(), narrowed(y)
     dx, dyt, weights = torch.zeros_like(x), y.new_zeros(y.shape[::-1]), tiles.buffer()
-    room = weights.new_empty([side + -side % 32 for side in weights.shape], dtype=torch.bfloat16)
+    room = weights.new_empty([padded(side) for side in weights.shape], dtype=torch.bfloat16)
     for i, j, tile in tiles.again():
         m, n = tile.shape
         weighted = torch.add(rows[i], totals[j], out=weights[:m, :n]).mul_(tile)
-        full = room[: m + -m % 32, : n + -n % 32]
-        full[:m, :n] = weighted
-        full[m:], full[:, n:] = 0, 0
+        full = narrow_into(room[: padded(m), : padded(n)], weighted)
         dx[i] += torch.mm(full, ys[j.start : j.start + full.shape[1]])[:m]
         dyt[:, j] += torch.mm(xt[:, i.start : i.start + full.shape[0]], full)[:, :n]
     return dx, dyt.T.contiguous()

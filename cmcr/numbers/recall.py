@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from cmcr.devices import narrow_products, narrowed, tile_rows
+from cmcr.devices import narrow_into, narrow_products, narrowed, tile_rows
 from cmcr.ranks import ALONE, Ranks
 
 HEADROOM = 40.0
@@ -80,7 +80,7 @@ def as_values(rows: Tensor) -> Tensor:
 
 
 class _Room:
-    """Room for a tile of logits, and in bf16 where the values are: new pages for each would cost as much as its sum."""
+    """Room for a tile of logits, and in bf16 where the values are; queries share it, so that it stays in a cache."""
 
     def __init__(self, queries: Tensor, narrow: bool) -> None:
         self.narrow = narrow
@@ -116,9 +116,7 @@ class _Recalled:
             self.total += total
             if self.room.narrow:
                 part = values[here]
-                rounded = self.room.weights[: len(weights), : len(part)]
-                rounded[:, : len(tile)] = weights
-                rounded[:, len(tile) :] = 0
+                rounded = narrow_into(self.room.weights[: len(weights), : len(part)], weights)
                 self.mean += torch.mm(rounded, part, out=self.part)
             else:
                 self.mean.addmm_(weights, values[here])

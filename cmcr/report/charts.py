@@ -89,7 +89,9 @@ def line_chart(
             "name": name,
             "colour": order % _SERIES,
             "dash": _DASHES[min(order // _SERIES, 2)],
-            "points": _visible([(place(x, x_ticks, width), height - place(y, y_ticks, height)) for x, y in points]),
+            "points": _visible(
+                [(place(x, x_ticks, width), height - place(y, y_ticks, height)) for x, y in points], width
+            ),
             "last": number(points[-1][1]) if points else "",
         }
         for order, (name, points) in enumerate(kept.items())
@@ -102,9 +104,12 @@ def line_chart(
     return render("line_chart.html", title=title, curves=drawn, seen=seen, width=width, height=height, **axes)
 
 
-def _visible(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def _visible(points: list[tuple[float, float]], width: float) -> list[tuple[float, float]]:
     """Return the points of a curve; of a single one two, for a line of no length is not drawn."""
-    return [(max(0.0, x + step), y) for x, y in points for step in (-6, 6)] if len(points) == 1 else points
+    if len(points) != 1:
+        return points
+    ((x, y),) = points
+    return [(max(0.0, x - 6), y), (min(float(width), x + 6), y)]
 
 
 def stacked_bars(
